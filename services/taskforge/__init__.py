@@ -1,0 +1,1 @@
+"""TaskForge: the services, the workflow language and the engine core."""

@@ -1,0 +1,1 @@
+"""The pure core: states, definitions, decisions. No I/O, no clock, no randomness, no protobuf."""
