@@ -1,0 +1,1 @@
+"""Process mechanics: configuration, logging, metrics, gRPC, loops, batches. No business words."""

@@ -1,0 +1,55 @@
+"""The life of a service process: start, serve until a signal, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Protocol
+
+import structlog
+
+from taskforge.runtime.config import ProcessConfig
+from taskforge.runtime.logging import configure_logging
+from taskforge.runtime.metrics import serve_metrics
+
+log = structlog.get_logger()
+
+
+class Service(Protocol):
+    """What a service's composition root offers."""
+
+    async def start(self) -> None:
+        """Begin to serve; return when ready or when readiness is being worked on in the background."""
+
+    async def stop(self) -> None:
+        """Drain within the configured time and release everything."""
+
+
+def run_service(name: str, config: ProcessConfig, service: Service) -> None:
+    """Run a service until SIGTERM or SIGINT. A second signal ends the process at once."""
+    configure_logging(name, log_format=config.log_format, level=config.log_level)
+    serve_metrics(config.metrics_listen)
+    asyncio.run(_serve(name, service))
+
+
+async def _serve(name: str, service: Service) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    log.info("service_starting", pid=os.getpid())
+    try:
+        await service.start()
+        log.info("service_started")
+        await stopping.wait()
+        log.info("service_draining")
+    finally:
+        await service.stop()
+        log.info("service_stopped", name=name)

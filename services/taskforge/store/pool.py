@@ -1,0 +1,148 @@
+"""The connection pool, transactions, and the translation of driver errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from taskforge.domain.errors import Unavailable
+from taskforge.store.queries import Query, load
+
+COMMAND_TIMEOUT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+# The server enforces what a stuck client cannot: no statement, lock wait or idle transaction lasts for ever.
+_SERVER_SETTINGS = {
+    "statement_timeout": "10000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "15000",
+    "timezone": "UTC",
+    # Every hot query knows its plan; JIT would cost more than it saves.
+    "jit": "off",
+}
+
+#: Errors after which the same transaction may be sent again: the server is away, restarting, read-only, full or busy.
+_RETRYABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    OSError,
+    TimeoutError,
+)
+
+
+class Connection:
+    """A connection that runs named queries of one file."""
+
+    def __init__(self, raw: Any, queries: Mapping[str, Query]) -> None:
+        self._raw = raw
+        self._queries = queries
+
+    async def rows(self, name: str, **values: Any) -> list[Any]:
+        """Run a query and return its rows."""
+        query = self._queries[name]
+        return list(await self._raw.fetch(query.sql, *query.arguments(values)))
+
+    async def row(self, name: str, **values: Any) -> Any | None:
+        """Run a query and return its first row, if any."""
+        query = self._queries[name]
+        return await self._raw.fetchrow(query.sql, *query.arguments(values))
+
+    async def value(self, name: str, **values: Any) -> Any:
+        """Run a query and return the first column of its first row."""
+        query = self._queries[name]
+        return await self._raw.fetchval(query.sql, *query.arguments(values))
+
+    async def run(self, name: str, **values: Any) -> int:
+        """Run a statement and return how many rows it touched."""
+        query = self._queries[name]
+        status: str = await self._raw.execute(query.sql, *query.arguments(values))
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdecimal() else 0
+
+
+class Database:
+    """A pool for one service. `connect` is lazy, so a service starts while the database is away."""
+
+    def __init__(self, url: str, *, size: int = 4, application: str = "taskforge") -> None:
+        self._url = url
+        self._size = size
+        self._application = application
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+
+    @asynccontextmanager
+    async def connection(self, file: str) -> AsyncIterator[Connection]:
+        """A connection outside any transaction, for reads. Driver errors become Unavailable."""
+        with translated():
+            async with self._acquire() as raw:
+                yield Connection(raw, load(file))
+
+    @asynccontextmanager
+    async def transaction(self, file: str) -> AsyncIterator[Connection]:
+        """A READ COMMITTED transaction; it is rolled back when the block raises.
+
+        After Unavailable the outcome is unknown: whatever is written must be safe to send again.
+        """
+        with translated():
+            async with self._acquire() as raw, raw.transaction():
+                yield Connection(raw, load(file))
+
+    async def close(self) -> None:
+        """Close the pool; connections that do not close in time are cut."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _acquire(self) -> AsyncIterator[Any]:
+        pool = await self._open()
+        raw = await pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS)
+        try:
+            yield raw
+        finally:
+            # Releasing resets the session, which hangs on a frozen server unless it is bounded.
+            await pool.release(raw, timeout=CONNECT_TIMEOUT_SECONDS)
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=self._size,
+                    timeout=CONNECT_TIMEOUT_SECONDS,
+                    command_timeout=COMMAND_TIMEOUT_SECONDS,
+                    server_settings={**_SERVER_SETTINGS, "application_name": self._application},
+                    target_session_attrs=SessionAttribute.read_write,
+                )
+        return self._pool
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn driver errors that may pass into Unavailable."""
+    try:
+        yield
+    except _RETRYABLE as error:
+        kind = type(error).__name__
+        raise Unavailable("STORE_UNAVAILABLE", f"the database does not answer ({kind})", retry_after=1) from error
