@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from taskforge.domain.errors import Unavailable
 from taskforge.runtime.metrics import LOOP_FAILURES
+from taskforge.runtime.randomness import fraction
 
 _MAX_BACKOFF_SECONDS = 5.0
 
@@ -50,7 +50,7 @@ class Loop:
         while True:
             failures = 0 if await self._try_tick() else failures + 1
             delay = self._interval if not failures else min(self._interval * 2**failures, _MAX_BACKOFF_SECONDS)
-            delay *= 1 + self._jitter * random.random()  # noqa: S311 -- spreads load, hides nothing
+            delay *= 1 + self._jitter * fraction()
             self._wake.clear()
             try:
                 async with asyncio.timeout(delay):

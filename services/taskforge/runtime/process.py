@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -26,14 +27,20 @@ class Service(Protocol):
         """Drain within the configured time and release everything."""
 
 
-def run_service(name: str, config: ProcessConfig, service: Service) -> None:
-    """Run a service until SIGTERM or SIGINT. A second signal ends the process at once."""
+def run_service(name: str, config: ProcessConfig, make: Callable[[], Service]) -> None:
+    """Run a service until SIGTERM or SIGINT. A second signal ends the process at once.
+
+    Args:
+        name: the service's name in its logs.
+        config: the common settings.
+        make: builds the service; called inside the event loop, which gRPC objects belong to from their making.
+    """
     configure_logging(name, log_format=config.log_format, level=config.log_level)
     serve_metrics(config.metrics_listen)
-    asyncio.run(_serve(name, service))
+    asyncio.run(_serve(name, make))
 
 
-async def _serve(name: str, service: Service) -> None:
+async def _serve(name: str, make: Callable[[], Service]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -45,6 +52,7 @@ async def _serve(name: str, service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     log.info("service_starting", pid=os.getpid())
+    service = make()
     try:
         await service.start()
         log.info("service_started")

@@ -1,7 +1,8 @@
 """Bring a database to the newest schema: `python -m taskforge.store.migrate`.
 
 Numbered SQL files, forward only, each in its own transaction, recorded with a checksum. Replicas may migrate at
-the same time: they take turns by polling a try-lock (waiting inside a lock would deadlock with concurrent index builds).
+the same time: they take turns by polling a try-lock; waiting inside a lock would deadlock with concurrent index
+builds.
 """
 
 from __future__ import annotations

@@ -53,6 +53,10 @@ class Connection:
         self._raw = raw
         self._queries = queries
 
+    def using(self, file: str) -> Connection:
+        """The same connection, and the same transaction, with the queries of another file."""
+        return Connection(self._raw, load(file))
+
     async def rows(self, name: str, **values: Any) -> list[Any]:
         """Run a query and return its rows."""
         query = self._queries[name]
@@ -144,5 +148,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _RETRYABLE as error:
+        if isinstance(error, ValueError):
+            raise  # asyncpg files bad arguments under interface errors; sending them again would not help
         kind = type(error).__name__
         raise Unavailable("STORE_UNAVAILABLE", f"the database does not answer ({kind})", retry_after=1) from error

@@ -1,0 +1,1 @@
+"""The scheduler: owns runs and decides what happens next."""

@@ -1,0 +1,5 @@
+"""`python -m taskforge.scheduler`."""
+
+from taskforge.scheduler.main import main
+
+main()

@@ -1,0 +1,149 @@
+"""Taking stretches: the fence, the re-check of every transition, and the next step's lease in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from taskforge.domain.errors import TaskforgeError
+from taskforge.domain.run import Carried, Claimed, Finished
+from taskforge.domain.states import StepState
+from taskforge.internal.v1 import scheduler_service_pb2 as pb
+from taskforge.runtime.randomness import fraction
+from taskforge.scheduler.convert import Unstorable, outcome_from, stretch_hash, uuid_from
+from taskforge.scheduler.definitions import Definitions
+from taskforge.scheduler.grants import GrantPlan, build_grants
+from taskforge.scheduler.run_turn import Note, RunTurn, StepRef, load_turns, queued_refs, save_turns
+from taskforge.store import runs as store
+from taskforge.store.pool import Database
+
+_KIND = pb.StretchResult.Kind
+_COMPLETIONS = Counter("taskforge_completions", "Stretches by what became of them.", ["result"])
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One stretch from one executor."""
+
+    executor_id: UUID
+    stretch: pb.Stretch
+
+
+@dataclass(slots=True)
+class _Verdict:
+    kind: pb.StretchResult.Kind
+    next: GrantPlan | None = None
+    error: TaskforgeError | None = None
+
+
+class Completer:
+    """Writes stretches in batches."""
+
+    def __init__(self, database: Database, definitions: Definitions, *, lease: timedelta) -> None:
+        self._database = database
+        self._definitions = definitions
+        self._lease = lease
+
+    async def complete(
+        self, reports: Sequence[Report]
+    ) -> tuple[list[pb.StretchResult], Sequence[StepRef], list[float]]:
+        """Write what holds its lease.
+
+        Returns:
+            One result a report, the steps to hint, and the delays in seconds of the steps that will be retried.
+        """
+        async with self._database.transaction(store.FILE) as connection:
+            run_ids = {uuid_from(report.stretch.lease.run_id) for report in reports}
+            turns = await load_turns(connection, self._definitions, run_ids)
+            verdicts = [_judge(report, turns.get(uuid_from(report.stretch.lease.run_id))) for report in reports]
+            if turns:
+                now = next(iter(turns.values())).now
+                await save_turns(connection, turns.values(), now=now, lease=self._lease)
+            plans = [verdict.next for verdict in verdicts if verdict.next is not None]
+            grants = iter(await build_grants(connection, plans, self._lease))
+        results = [_result(verdict, next(grants) if verdict.next else None) for verdict in verdicts]
+        return results, queued_refs(turns.values()), _retry_delays(turns.values())
+
+
+def _judge(report: Report, turn: RunTurn | None) -> _Verdict:
+    stretch = report.stretch
+    if turn is None or not 0 <= stretch.lease.step < len(turn.workflow.steps):
+        return _Verdict(_KIND.KIND_STALE_LEASE)
+    row = turn.step_row(stretch.lease.step)
+    if row is None or row.view.token != stretch.lease.token:
+        return _Verdict(_KIND.KIND_STALE_LEASE)
+    digest = stretch_hash(stretch)
+    if row.view.state is not StepState.RUNNING:
+        if row.result_hash != digest:
+            return _Verdict(_KIND.KIND_STALE_LEASE)
+        return _Verdict(_KIND.KIND_ALREADY_ACCEPTED, _granted_before(report, turn))
+    if not row.lease_alive or row.executor_id != report.executor_id:
+        return _Verdict(_KIND.KIND_STALE_LEASE)
+    return _accept(report, turn, digest)
+
+
+def _accept(report: Report, turn: RunTurn, digest: bytes) -> _Verdict:
+    stretch = report.stretch
+    try:
+        outcomes = [outcome_from(message) for message in (stretch.outcome, *stretch.carried)]
+    except Unstorable as error:
+        return _Verdict(_KIND.KIND_REJECTED, error=error)
+    note = Note(executor_id=report.executor_id, result_hash=digest, needs_lease=True)
+    refused = turn.take(Finished(step=stretch.lease.step, outcome=outcomes[0], jitter=fraction()), note)
+    if refused is not None:
+        return _Verdict(_KIND.KIND_STALE_LEASE)
+    for message, outcome in zip(stretch.carried, outcomes[1:], strict=True):
+        note = Note(executor_id=report.executor_id, elapsed=timedelta(microseconds=message.elapsed_us))
+        refused = turn.take(Carried(step=message.step, outcome=outcome), note)
+        if refused is not None:
+            # The run took another turn while the executor went ahead. Nothing of that step has been written, and it had
+            # no outside effect: it runs again if it is still wanted.
+            log.info("carried_step_dropped", run=str(turn.row.run_id), step=message.step, reason=refused.reason)
+            break
+    return _Verdict(_KIND.KIND_ACCEPTED, _grant_next(report, turn))
+
+
+def _grant_next(report: Report, turn: RunTurn) -> GrantPlan | None:
+    """Lease the first step that this stretch made ready to the same executor; the others are hinted to everybody."""
+    ready = turn.newly_queued() if report.stretch.accept_next else []
+    for step in ready:
+        if turn.take(Claimed(step=step), Note(executor_id=report.executor_id)) is None:
+            return GrantPlan(turn=turn, step=step, known=_known(report.stretch))
+    return None
+
+
+def _granted_before(report: Report, turn: RunTurn) -> GrantPlan | None:
+    """The lease that went out with the answer that was lost, if it is still good."""
+    for step, row in sorted(turn.rows.items()):
+        held = row.view.state is StepState.RUNNING and row.lease_alive and row.executor_id == report.executor_id
+        if held and turn.view(step).state is StepState.RUNNING:
+            return GrantPlan(turn=turn, step=step, known=_known(report.stretch))
+    return None
+
+
+def _known(stretch: pb.Stretch) -> set[int]:
+    return {*stretch.known, stretch.lease.step, *(carried.step for carried in stretch.carried)}
+
+
+def _retry_delays(turns: Iterable[RunTurn]) -> list[float]:
+    return [
+        step.delay
+        for turn in turns
+        for step in turn.write.steps.values()
+        if step.after.state is StepState.RETRYING and step.delay is not None
+    ]
+
+
+def _result(verdict: _Verdict, grant: pb.Grant | None) -> pb.StretchResult:
+    _COMPLETIONS.labels(_KIND.Name(verdict.kind).removeprefix("KIND_").lower()).inc()
+    error = None
+    if verdict.error is not None:
+        error = pb.ItemError(reason=verdict.error.reason, message=verdict.error.message)
+    return pb.StretchResult(kind=verdict.kind, next=grant, error=error)

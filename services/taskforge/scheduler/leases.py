@@ -1,0 +1,59 @@
+"""Heartbeats: executors extend the leases they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from taskforge.internal.v1 import scheduler_service_pb2 as pb
+from taskforge.store import runs as store
+from taskforge.store.pool import Database
+
+Result = pb.RenewLeasesResponse.Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLease:
+    """A lease as its executor knows it."""
+
+    run_id: UUID
+    step: int
+    token: int
+
+
+class Renewer:
+    """Extends leases by their full length, on the database's clock."""
+
+    def __init__(self, database: Database, *, lease: timedelta) -> None:
+        self._database = database
+        self._lease = lease
+
+    async def renew(self, executor_id: UUID, leases: Sequence[HeldLease]) -> list[Result]:
+        """Say of each lease what became of it."""
+        if not leases:
+            return []
+        columns = {
+            "run_ids": [lease.run_id for lease in leases],
+            "steps": [lease.step for lease in leases],
+            "tokens": [lease.token for lease in leases],
+        }
+        async with self._database.transaction(store.FILE) as connection:
+            rows = await connection.rows("renew_leases", executor_id=executor_id, lease=self._lease, **columns)
+        renewed = {(row["run_id"], row["step"]) for row in rows}
+        async with self._database.connection(store.FILE) as connection:
+            rows = await connection.rows("read_leases", **columns)
+        now = {(row["run_id"], row["step"], row["token"]): row for row in rows}
+        return [self._judge(lease, renewed, now) for lease in leases]
+
+    @staticmethod
+    def _judge(
+        lease: HeldLease, renewed: set[tuple[UUID, int]], now: dict[tuple[UUID, int, int], dict[str, bool]]
+    ) -> Result:
+        row = now[lease.run_id, lease.step, lease.token]
+        if not row["alive"]:
+            return Result.RESULT_LOST
+        if row["stopping"]:
+            return Result.RESULT_STOP
+        return Result.RESULT_RENEWED if (lease.run_id, lease.step) in renewed else Result.RESULT_BUSY

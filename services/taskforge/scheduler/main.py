@@ -1,0 +1,131 @@
+"""The scheduler's composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+from taskforge.bus.producer import Producer, make_producer
+from taskforge.domain.errors import Unavailable
+from taskforge.internal.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
+from taskforge.runtime.config import load
+from taskforge.runtime.internal_auth import internal_authenticator
+from taskforge.runtime.loop import Loop
+from taskforge.runtime.process import run_service
+from taskforge.runtime.server import Server
+from taskforge.scheduler.claims import Claimer
+from taskforge.scheduler.completions import Completer
+from taskforge.scheduler.config import SchedulerConfig, read_config
+from taskforge.scheduler.cron import Cron
+from taskforge.scheduler.definitions import Definitions
+from taskforge.scheduler.leases import Renewer
+from taskforge.scheduler.maintenance import Maintenance
+from taskforge.scheduler.operators import Operators
+from taskforge.scheduler.service import Parts, SchedulerService
+from taskforge.scheduler.starts import Starter
+from taskforge.scheduler.sweeps import Sweeper
+from taskforge.store.pool import Database
+
+_POOL_SIZE = 8
+_CRON_SECONDS = 1.0
+_MAINTENANCE_SECONDS = 600.0
+
+
+class Scheduler:
+    """Wires the parts and runs the loops."""
+
+    def __init__(self, config: SchedulerConfig) -> None:
+        self._config = config
+        self._database = Database(config.database_url, size=_POOL_SIZE, application="taskforge-scheduler")
+        self._hints: Producer = make_producer(config.redis_url)
+        definitions = Definitions()
+        self._starter = Starter(self._database, definitions)
+        self._sweeper = Sweeper(
+            self._database, definitions, self._hints, lease=config.lease, max_crashes=config.max_crashes
+        )
+        self._cron = Cron(self._database, definitions, self._starter, self._hints)
+        self._maintenance = Maintenance(self._database)
+        self._service = SchedulerService(
+            Parts(
+                database=self._database,
+                hints=self._hints,
+                starter=self._starter,
+                claimer=Claimer(self._database, definitions, lease=config.lease),
+                completer=Completer(self._database, definitions, lease=config.lease),
+                renewer=Renewer(self._database, lease=config.lease),
+                operators=Operators(self._database, definitions, lease=config.lease),
+                retry_in=self._retry_in,
+            )
+        )
+        self._server = Server(config.process.listen, internal_authenticator(config.process.internal_token))
+        self._retries = Loop("retries", self._queue_retries, interval=config.sweep_seconds)
+        self._schedules = Loop("schedules", self._fire_schedules, interval=_CRON_SECONDS)
+        self._loops = [
+            Loop("maintenance", self._maintenance.tick, interval=_MAINTENANCE_SECONDS),
+            Loop("leases", self._tracked(self._sweeper.expire_leases), interval=config.sweep_seconds),
+            Loop("deadlines", self._sweeper.stop_overdue_runs, interval=config.sweep_seconds),
+            Loop("hints", self._sweeper.rehint, interval=config.sweep_seconds),
+            Loop("admission", self._look_at_queue, interval=2 * config.sweep_seconds),
+            self._retries,
+            self._schedules,
+        ]
+
+    async def start(self) -> None:
+        """Serve, and begin to sweep. Readiness follows the database."""
+        add_SchedulerServiceServicer_to_server(self._service, self._server.grpc)
+        await self._server.set_ready(False)
+        await self._hints.start()
+        await self._server.start()
+        for loop in self._loops:
+            loop.start()
+
+    async def stop(self) -> None:
+        """Stop the loops, let calls end, write what was taken in, close everything."""
+        for loop in self._loops:
+            await loop.stop()
+        await self._server.stop(self._config.process.drain_seconds)
+        await self._service.drain()
+        await self._hints.close()
+        await self._database.close()
+
+    def _tracked(self, tick: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+        """Let readiness follow whether a sweep that needs the database gets through."""
+
+        async def tracked() -> object:
+            try:
+                result = await tick()
+            except Unavailable:
+                await self._server.set_ready(False)
+                raise
+            await self._server.set_ready(True)
+            return result
+
+        return tracked
+
+    async def _queue_retries(self) -> None:
+        await self._sweeper.queue_due_retries()
+        self._retry_in(await self._sweeper.seconds_to_next_retry())
+
+    async def _fire_schedules(self) -> None:
+        await self._cron.tick()
+        _wake_in(self._schedules, await self._cron.seconds_to_next_fire(), before=_CRON_SECONDS)
+
+    async def _look_at_queue(self) -> None:
+        self._starter.queue_is_full = await self._sweeper.is_queue_full(self._config.max_queued)
+
+    def _retry_in(self, seconds: float | None) -> None:
+        _wake_in(self._retries, seconds, before=self._config.sweep_seconds)
+
+
+def _wake_in(loop: Loop, seconds: float | None, *, before: float) -> None:
+    """Wake a loop when something is due before its next tick, so that being on time needs no fast polling."""
+    if seconds is not None and seconds < before:
+        # The database's clock decides; a millisecond more makes sure that it agrees.
+        asyncio.get_running_loop().call_later(max(seconds, 0.0) + 0.001, loop.wake)
+
+
+def main() -> None:
+    """Run the scheduler until a signal."""
+    config = load(read_config, os.environ)
+    run_service("scheduler", config.process, lambda: Scheduler(config))

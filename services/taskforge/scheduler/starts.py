@@ -1,0 +1,161 @@
+"""Creating runs: one transaction for all that wait, keys first, then runs with their first steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from taskforge.domain.errors import AlreadyExists, NotFound, ResourceExhausted, TaskforgeError
+from taskforge.domain.run import Started
+from taskforge.domain.states import RunState
+from taskforge.domain.workflow import Workflow
+from taskforge.scheduler.definitions import Definitions
+from taskforge.scheduler.run_turn import RunTurn, StepRef, queued_refs
+from taskforge.store import runs as store
+from taskforge.store.pool import Connection, Database
+from taskforge.store.runs import RunRow
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to create. JSON fields are checked text."""
+
+    run_id: UUID
+    revision_id: UUID
+    inputs: str
+    trigger: str
+    cause_kind: str
+    cause_trigger: str = ""
+    cause_id: str = ""
+    key: Key | None = None  #: (scope, key): at most one run for it
+    request_hash: bytes = b""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedRun:
+    """The run that exists now: a new one, or the earlier one with the same id or key."""
+
+    run_id: UUID
+    created: bool
+
+
+class Starter:
+    """Creates runs in batches."""
+
+    def __init__(self, database: Database, definitions: Definitions) -> None:
+        self._database = database
+        self._definitions = definitions
+        self.queue_is_full = False  #: set by the sweep that counts; refuses before anything is written
+
+    async def start(self, runs: Sequence[NewRun]) -> tuple[list[StartedRun | TaskforgeError], Sequence[StepRef]]:
+        """Create what can be created; returns one result a run and the steps to hint after the commit."""
+        if self.queue_is_full:
+            full = ResourceExhausted("QUEUE_FULL", "too many steps wait for an executor", retry_after=5)
+            return [full for _ in runs], ()
+        async with self._database.transaction(store.FILE) as connection:
+            return await self.start_within(connection, runs)
+
+    async def start_within(
+        self, connection: Connection, runs: Sequence[NewRun]
+    ) -> tuple[list[StartedRun | TaskforgeError], Sequence[StepRef]]:
+        """The same inside a transaction of the caller's, such as the one that writes a schedule's tick."""
+        await self._definitions.load_all(connection, [run.revision_id for run in runs])
+        results: list[StartedRun | TaskforgeError | None] = [self._unknown(run) for run in runs]
+        await _settle_keys(connection, runs, results)
+        fresh = [run for run, result in zip(runs, results, strict=True) if result is None]
+        created, hints = await self._insert(connection, fresh)
+        return [
+            result or StartedRun(run_id=run.run_id, created=run.run_id in created)
+            for run, result in zip(runs, results, strict=True)
+        ], hints
+
+    def _unknown(self, run: NewRun) -> TaskforgeError | None:
+        if self._definitions.cached(run.revision_id) is None:
+            return NotFound("WORKFLOW_NOT_FOUND", "there is no such revision of a workflow")
+        return None
+
+    async def _insert(self, connection: Connection, runs: Sequence[NewRun]) -> tuple[set[UUID], Sequence[StepRef]]:
+        if not runs:
+            return set(), ()
+        now: datetime = await connection.value("database_now")
+        turns = {run.run_id: self._new_turn(run, now) for run in runs}
+        created = await _insert_runs(connection, runs, turns, now)
+        fresh = [turn for run_id, turn in turns.items() if run_id in created]
+        await store.write_runs(connection, [turn.write for turn in fresh], now=now, lease=timedelta())
+        return created, queued_refs(fresh)
+
+    def _new_turn(self, run: NewRun, now: datetime) -> RunTurn:
+        workflow = self._definitions.cached(run.revision_id)
+        assert workflow is not None  # noqa: S101 -- `_unknown` sorted the others out
+        row = RunRow(
+            run_id=run.run_id,
+            workflow=workflow.name,
+            revision_id=run.revision_id,
+            state=RunState.QUEUED,
+            seq=0,
+            error=None,
+        )
+        turn = RunTurn.new(row, workflow, now)
+        turn.take(Started())
+        return turn
+
+
+async def _settle_keys(
+    connection: Connection, runs: Sequence[NewRun], results: list[StartedRun | TaskforgeError | None]
+) -> None:
+    """Take the keys of the runs that have one; those that come too late get the earlier run, or an error."""
+    keyed = sorted((run.key, index) for index, run in enumerate(runs) if run.key is not None and results[index] is None)
+    if not keyed:
+        return
+    scopes = [key[0] for key, _ in keyed]
+    keys = [key[1] for key, _ in keyed]
+    await connection.run(
+        "insert_keys",
+        scopes=scopes,
+        keys=keys,
+        run_ids=[runs[index].run_id for _, index in keyed],
+        request_hashes=[runs[index].request_hash for _, index in keyed],
+    )
+    owners = {(row["scope"], row["key"]): row for row in await connection.rows("read_keys", scopes=scopes, keys=keys)}
+    for key, index in keyed:
+        owner = owners[key]
+        if owner["request_hash"] != runs[index].request_hash:
+            results[index] = AlreadyExists(
+                "IDEMPOTENCY_KEY_REUSED",
+                f"the key {key[1]!r} was used for another request",
+                metadata={"run": f"runs/{owner['run_id']}"},
+            )
+        elif owner["run_id"] != runs[index].run_id:
+            results[index] = StartedRun(run_id=owner["run_id"], created=False)
+
+
+async def _insert_runs(
+    connection: Connection, runs: Sequence[NewRun], turns: Mapping[UUID, RunTurn], now: datetime
+) -> set[UUID]:
+    workflows = [turns[run.run_id].workflow for run in runs]
+    rows = await connection.rows(
+        "insert_runs",
+        now=now,
+        run_ids=[run.run_id for run in runs],
+        workflows=[workflow.name for workflow in workflows],
+        revision_ids=[run.revision_id for run in runs],
+        seqs=[turns[run.run_id].write.seq for run in runs],
+        cause_kinds=[run.cause_kind for run in runs],
+        cause_triggers=[run.cause_trigger for run in runs],
+        cause_ids=[run.cause_id for run in runs],
+        inputs=[run.inputs for run in runs],
+        triggers=[run.trigger for run in runs],
+        labels=[json.dumps({**workflow.labels, **run.labels}) for workflow, run in zip(workflows, runs, strict=True)],
+        timeouts=[_timeout(workflow) for workflow in workflows],
+    )
+    return {row["run_id"] for row in rows}
+
+
+def _timeout(workflow: Workflow) -> timedelta | None:
+    return None if workflow.timeout is None else timedelta(seconds=workflow.timeout)

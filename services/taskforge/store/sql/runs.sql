@@ -1,0 +1,234 @@
+-- Runs, their steps and their history. Only the scheduler runs these. Everything takes arrays: a call is a batch.
+
+-- name: lock_runs
+-- The order makes two batches wait for each other instead of deadlocking.
+SELECT run_id, workflow, revision_id, state, seq, error
+FROM runs
+WHERE run_id = ANY(:run_ids::uuid[])
+ORDER BY run_id
+FOR UPDATE;
+
+-- name: read_steps
+-- Read after the lock, in a statement of its own, so that it sees what the lock waited for. Always returns the time.
+SELECT n.now, s.run_id, s.step, s.state, s.epoch, s.attempt, s.failures, s.crashes, s.lease_token, s.executor_id,
+       s.lease_until > n.now AS lease_alive, s.branch, s.result_hash, s.started_at, s.first_started_at
+FROM (SELECT clock_timestamp() AS now) AS n
+LEFT JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]);
+
+-- name: database_now
+SELECT clock_timestamp();
+
+-- name: insert_runs
+-- A run id that exists is a call that was sent again.
+INSERT INTO runs (run_id, workflow, revision_id, state, seq, cause_kind, cause_trigger, cause_id, inputs, trigger,
+                  labels, created_at, deadline_at)
+SELECT i.run_id, i.workflow, i.revision_id, 'QUEUED', i.seq, i.cause_kind, i.cause_trigger, i.cause_id,
+       i.inputs::json, i.trigger::json, i.labels::jsonb, :now::timestamptz, :now::timestamptz + i.timeout
+FROM unnest(:run_ids::uuid[], :workflows::text[], :revision_ids::uuid[], :seqs::bigint[], :cause_kinds::text[],
+            :cause_triggers::text[], :cause_ids::text[], :inputs::text[], :triggers::text[], :labels::text[],
+            :timeouts::interval[])
+    AS i(run_id, workflow, revision_id, seq, cause_kind, cause_trigger, cause_id, inputs, trigger, labels, timeout)
+ON CONFLICT (run_id) DO NOTHING
+RETURNING run_id;
+
+-- name: update_runs
+-- Compare-and-set on state and sequence; a row that does not come back was changed behind the lock.
+UPDATE runs AS r
+SET state = i.state,
+    seq = i.seq,
+    error = CASE WHEN i.state = 'SUCCEEDED' THEN NULL ELSE i.error::jsonb END,
+    output = CASE WHEN i.state = 'SUCCEEDED' THEN i.output::json END,
+    started_at = CASE WHEN i.state = 'RUNNING' THEN coalesce(r.started_at, :now::timestamptz) ELSE r.started_at END,
+    deadline_at = coalesce(i.deadline_at, r.deadline_at),
+    ended_at = CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+                    THEN coalesce(r.ended_at, :now::timestamptz) END
+FROM unnest(:run_ids::uuid[], :from_states::text[], :from_seqs::bigint[], :states::text[], :seqs::bigint[],
+            :errors::text[], :outputs::text[], :deadlines::timestamptz[])
+    AS i(run_id, from_state, from_seq, state, seq, error, output, deadline_at)
+WHERE r.run_id = i.run_id AND r.state = i.from_state AND r.seq = i.from_seq;
+
+-- name: insert_steps
+INSERT INTO steps (run_id, step, state, cause, epoch, attempt, failures, crashes, lease_token, executor_id,
+                   lease_until, queued_at, due_at, first_started_at, started_at, ended_at, branch, output, error,
+                   result_hash)
+SELECT i.run_id, i.step, i.state, i.cause, i.epoch, i.attempt, i.failures, i.crashes, i.token, i.executor_id,
+       CASE WHEN i.state = 'RUNNING' THEN clock_timestamp() + :lease::interval END,
+       CASE WHEN i.state = 'QUEUED' THEN :now::timestamptz END,
+       CASE WHEN i.state = 'RETRYING' THEN :now::timestamptz + i.delay END,
+       i.started_at,
+       i.started_at,
+       CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') THEN :now::timestamptz END,
+       i.branch, i.output::json, i.error::jsonb, i.result_hash
+FROM unnest(:run_ids::uuid[], :steps::integer[], :states::text[], :causes::text[], :epochs::integer[],
+            :attempts::integer[], :failures::integer[], :crashes::integer[], :tokens::bigint[], :executor_ids::uuid[],
+            :delays::interval[], :started_ats::timestamptz[], :branches::integer[], :outputs::text[],
+            :errors::text[], :result_hashes::bytea[])
+    AS i(run_id, step, state, cause, epoch, attempt, failures, crashes, token, executor_id, delay, started_at, branch,
+         output, error, result_hash);
+
+-- name: update_steps
+-- Compare-and-set on state and fencing token, and for a completion on a lease that is still good at this moment.
+UPDATE steps AS s
+SET state = i.state, cause = i.cause, epoch = i.epoch, attempt = i.attempt, failures = i.failures,
+    crashes = i.crashes, lease_token = i.token,
+    executor_id = coalesce(i.executor_id, s.executor_id),
+    lease_until = CASE WHEN i.state = 'RUNNING' THEN clock_timestamp() + :lease::interval END,
+    queued_at = CASE WHEN i.state = 'QUEUED' THEN :now::timestamptz END,
+    due_at = CASE WHEN i.state = 'RETRYING' THEN :now::timestamptz + i.delay END,
+    first_started_at = CASE WHEN i.epoch = s.epoch THEN coalesce(s.first_started_at, i.started_at)
+                            ELSE i.started_at END,
+    started_at = coalesce(i.started_at, s.started_at),
+    ended_at = CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') THEN :now::timestamptz END,
+    branch = i.branch, output = i.output::json, error = i.error::jsonb, result_hash = i.result_hash
+FROM unnest(:run_ids::uuid[], :steps::integer[], :states::text[], :causes::text[], :epochs::integer[],
+            :attempts::integer[], :failures::integer[], :crashes::integer[], :tokens::bigint[], :executor_ids::uuid[],
+            :delays::interval[], :started_ats::timestamptz[], :branches::integer[], :outputs::text[],
+            :errors::text[], :result_hashes::bytea[], :from_states::text[], :from_tokens::bigint[],
+            :needs_lease::boolean[])
+    AS i(run_id, step, state, cause, epoch, attempt, failures, crashes, token, executor_id, delay, started_at, branch,
+         output, error, result_hash, from_state, from_token, needs_lease)
+WHERE s.run_id = i.run_id AND s.step = i.step AND s.state = i.from_state AND s.lease_token = i.from_token
+  AND (NOT i.needs_lease OR s.lease_until > clock_timestamp());
+
+-- name: insert_attempts
+INSERT INTO attempts (run_id, step, epoch, attempt, outcome, lease_token, executor_id, error, started_at, ended_at)
+SELECT i.run_id, i.step, i.epoch, i.attempt, i.outcome, i.token, i.executor_id, i.error::jsonb, i.started_at,
+       :now::timestamptz
+FROM unnest(:run_ids::uuid[], :steps::integer[], :epochs::integer[], :attempts::integer[], :outcomes::text[],
+            :tokens::bigint[], :executor_ids::uuid[], :errors::text[], :started_ats::timestamptz[])
+    AS i(run_id, step, epoch, attempt, outcome, token, executor_id, error, started_at);
+
+-- name: insert_events
+INSERT INTO events (run_id, seq, step, from_state, to_state, cause, epoch, attempt, lease_token, executor_id, message,
+                    at)
+SELECT i.run_id, i.seq, i.step, i.from_state, i.to_state, i.cause, i.epoch, i.attempt, i.token, i.executor_id,
+       i.message, :now::timestamptz
+FROM unnest(:run_ids::uuid[], :seqs::bigint[], :steps::integer[], :from_states::text[], :to_states::text[],
+            :causes::text[], :epochs::integer[], :attempts::integer[], :tokens::bigint[], :executor_ids::uuid[],
+            :messages::text[])
+    AS i(run_id, seq, step, from_state, to_state, cause, epoch, attempt, token, executor_id, message);
+
+-- name: insert_dead_letters
+INSERT INTO dead_letters (dead_letter_id, run_id, step, epoch, workflow, step_id, error, reason, attempts, crashes)
+SELECT i.dead_letter_id, i.run_id, i.step, i.epoch, i.workflow, i.step_id, i.error::jsonb, i.reason, i.attempts,
+       i.crashes
+FROM unnest(:dead_letter_ids::uuid[], :run_ids::uuid[], :steps::integer[], :epochs::integer[], :workflows::text[],
+            :step_ids::text[], :errors::text[], :reasons::text[], :attempts::integer[], :crashes::integer[])
+    AS i(dead_letter_id, run_id, step, epoch, workflow, step_id, error, reason, attempts, crashes);
+
+-- name: insert_keys
+-- Sorted by the caller, so that two batches with the same keys do not deadlock.
+INSERT INTO idempotency_keys (scope, key, run_id, request_hash)
+SELECT i.scope, i.key, i.run_id, i.request_hash
+FROM unnest(:scopes::text[], :keys::text[], :run_ids::uuid[], :request_hashes::bytea[])
+    AS i(scope, key, run_id, request_hash)
+ON CONFLICT (scope, key) DO NOTHING;
+
+-- name: read_keys
+SELECT k.scope, k.key, k.run_id, k.request_hash
+FROM idempotency_keys AS k
+JOIN unnest(:scopes::text[], :keys::text[]) AS i(scope, key) ON k.scope = i.scope AND k.key = i.key;
+
+-- name: forget_keys
+-- Keys are promised for a day; they are kept for two.
+DELETE FROM idempotency_keys
+WHERE (scope, key) IN (
+    SELECT scope, key FROM idempotency_keys
+    WHERE created_at < clock_timestamp() - interval '2 days'
+    ORDER BY created_at LIMIT 1000
+);
+
+-- name: read_run_inputs
+SELECT run_id, inputs, trigger, created_at FROM runs WHERE run_id = ANY(:run_ids::uuid[]);
+
+-- name: read_outputs
+SELECT s.run_id, s.step, s.output
+FROM steps AS s
+JOIN unnest(:run_ids::uuid[], :steps::integer[]) AS i(run_id, step) ON s.run_id = i.run_id AND s.step = i.step
+WHERE s.state = 'SUCCEEDED';
+
+-- name: find_queued
+SELECT run_id, step FROM steps WHERE state = 'QUEUED' ORDER BY queued_at LIMIT :limit;
+
+-- name: find_queued_since
+-- QUEUED for so long that their hint may be lost.
+SELECT run_id, step FROM steps
+WHERE state = 'QUEUED' AND queued_at < clock_timestamp() - :age::interval
+ORDER BY queued_at LIMIT :limit;
+
+-- name: count_queued
+SELECT count(*) FROM (SELECT 1 FROM steps WHERE state = 'QUEUED' LIMIT :limit) AS waiting;
+
+-- name: find_expired
+SELECT run_id, step FROM steps
+WHERE state = 'RUNNING' AND lease_until < clock_timestamp()
+ORDER BY run_id LIMIT :limit;
+
+-- name: find_due
+SELECT run_id, step FROM steps
+WHERE state = 'RETRYING' AND due_at <= clock_timestamp()
+ORDER BY due_at LIMIT :limit;
+
+-- name: seconds_to_next_due
+SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM steps WHERE state = 'RETRYING';
+
+-- name: find_overdue_runs
+SELECT run_id FROM runs
+WHERE state IN ('QUEUED', 'RUNNING') AND deadline_at < clock_timestamp()
+ORDER BY deadline_at LIMIT :limit;
+
+-- name: renew_leases
+-- Rows that another transaction is changing right now are left out: waiting for them could deadlock.
+WITH wanted AS (
+    SELECT run_id, step, token
+    FROM unnest(:run_ids::uuid[], :steps::integer[], :tokens::bigint[]) AS w(run_id, step, token)
+), locked AS (
+    SELECT s.run_id, s.step
+    FROM steps AS s
+    JOIN wanted AS w ON s.run_id = w.run_id AND s.step = w.step AND s.lease_token = w.token
+    WHERE s.state = 'RUNNING' AND s.executor_id = :executor_id::uuid AND s.lease_until > clock_timestamp()
+    ORDER BY s.run_id, s.step
+    FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE steps AS s
+SET lease_until = clock_timestamp() + :lease::interval
+FROM locked AS l
+WHERE s.run_id = l.run_id AND s.step = l.step
+RETURNING s.run_id, s.step;
+
+-- name: read_leases
+SELECT w.run_id, w.step, w.token,
+       coalesce(s.state = 'RUNNING' AND s.lease_token = w.token AND s.lease_until > clock_timestamp(), false) AS alive,
+       coalesce(r.state = 'CANCELLING', true) AS stopping
+FROM unnest(:run_ids::uuid[], :steps::integer[], :tokens::bigint[]) AS w(run_id, step, token)
+LEFT JOIN steps AS s ON s.run_id = w.run_id AND s.step = w.step
+LEFT JOIN runs AS r ON r.run_id = w.run_id;
+
+-- name: insert_logs
+INSERT INTO logs (run_id, step, epoch, attempt, number, level, message, data, at)
+SELECT i.run_id, i.step, i.epoch, i.attempt, i.number, i.level, i.message, i.data::json, i.at
+FROM unnest(:run_ids::uuid[], :steps::integer[], :epochs::integer[], :attempts::integer[], :numbers::integer[],
+            :levels::text[], :messages::text[], :datas::text[], :ats::timestamptz[])
+    AS i(run_id, step, epoch, attempt, number, level, message, data, at)
+JOIN runs AS r ON r.run_id = i.run_id
+ON CONFLICT DO NOTHING;
+
+-- name: read_dead_letter
+SELECT dead_letter_id, run_id, step, epoch, state FROM dead_letters WHERE dead_letter_id = :id;
+
+-- name: find_open_dead_letters
+SELECT dead_letter_id FROM dead_letters WHERE run_id = ANY(:run_ids::uuid[]) AND state = 'OPEN';
+
+-- name: close_dead_letters
+UPDATE dead_letters
+SET state = :state, closed_at = clock_timestamp(), closed_by = :actor, comment = :comment
+WHERE dead_letter_id = ANY(:ids::uuid[]) AND state = 'OPEN';
+
+-- name: read_revisions
+SELECT revision_id, workflow, number, source FROM revisions WHERE revision_id = ANY(:revision_ids::uuid[]);
+
+-- name: read_sealed_secrets
+SELECT name, version, sealed FROM secrets WHERE name = ANY(:names::text[]);
+
+-- name: ensure_partitions
+SELECT ensure_partitions(:weeks::integer);
