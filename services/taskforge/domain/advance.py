@@ -6,7 +6,7 @@ which steps it may evaluate next; tests and local runs use it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import assert_never
 
@@ -126,6 +126,10 @@ class _Turn:
         if not step.is_pure and not unclaimed_end:
             return Refused(reason="an effectful step needs its own lease")
         carried = replace(view, attempt=view.attempt + 1, token=view.token + 1)
+        if not pending:
+            # Queued by the event before this one, mostly in the same transaction: it still passes through RUNNING.
+            carried = replace(carried, state=StepState.RUNNING)
+            self._change(event.step, carried, "carried")
         self._apply(event.step, carried, event.outcome, 0.0)
         self._settle(event.step)
         return None
@@ -176,14 +180,16 @@ class _Turn:
             return Refused(reason=f"run is {self.state}")
         wrong = [i for i in event.steps if self._view(i).state not in (StepState.FAILED, StepState.CANCELLED)]
         if wrong or not event.steps:
-            names = ", ".join(self.workflow.steps[i].id for i in wrong)
-            return Refused(reason=f"not failed: {names}" if names else "no step to redrive")
+            return Refused(reason=f"not failed: {self._names(wrong)}" if wrong else "no step to redrive")
+        left = self._failing(without=event.steps)
+        if left and any(self._view(i).state is StepState.CANCELLED for i in event.steps):
+            return Refused(reason=f"steps were cancelled because others failed; redrive those too: {self._names(left)}")
         if self.state is not RunState.RUNNING:
             self._change_run(RunState.RUNNING, "redriven")
         self.stop_error = None
         for index in event.steps:
             self._reset(index)
-        if not self._has_failed():
+        if not left:
             for index, view in sorted(self.steps.items()):
                 if view.state is StepState.CANCELLED:
                     self._reset(index)
@@ -285,14 +291,22 @@ class _Turn:
             return "switch_not_taken"
         return None if switch.branch == step.branch else "branch_not_taken"
 
-    def _has_failed(self) -> bool:
-        return any(
-            view.state is StepState.FAILED and not self.workflow.steps[index].continue_on_error
-            for index, view in self.steps.items()
-        )
+    def _failing(self, without: Collection[int] = ()) -> list[int]:
+        """The steps that make the run fail."""
+        return [
+            index
+            for index, view in sorted(self.steps.items())
+            if view.state is StepState.FAILED
+            and index not in without
+            and not self.workflow.steps[index].continue_on_error
+        ]
+
+    def _names(self, indexes: Iterable[int]) -> str:
+        return ", ".join(self.workflow.steps[index].id for index in indexes)
 
     def _stopping(self) -> bool:
-        return self.state is RunState.CANCELLING or self._has_failed()
+        """Whether nothing new may start. A redrive of one failed step runs it in full, even if another stays failed."""
+        return self.state is RunState.CANCELLING or self.stop_error is not None
 
     def _stop_rest(self, cause: str) -> None:
         """Cancel every step that no executor holds; the held ones end by themselves."""
@@ -307,7 +321,10 @@ class _Turn:
         if self.state is RunState.CANCELLING:
             ended = RunState.FAILED if self.stop_error else RunState.CANCELLED
             self._change_run(ended, "all_steps_ended", self.stop_error)
-        elif self._has_failed():
+        elif failing := self._failing():
+            # Without a reason when a redrive went well and another failed step was left as it was.
+            left = StepError(kind=ErrorKind.FAIL, message=f"failed and not run again: {self._names(failing)}")
+            self.stop_error = self.stop_error or left
             self._change_run(RunState.FAILED, "step_failed", self.stop_error)
         else:
             self._change_run(RunState.SUCCEEDED, "all_steps_ended")

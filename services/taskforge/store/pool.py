@@ -57,22 +57,22 @@ class Connection:
         """The same connection, and the same transaction, with the queries of another file."""
         return Connection(self._raw, load(file))
 
-    async def rows(self, name: str, **values: Any) -> list[Any]:
+    async def rows(self, name: str, /, **values: Any) -> list[Any]:
         """Run a query and return its rows."""
         query = self._queries[name]
         return list(await self._raw.fetch(query.sql, *query.arguments(values)))
 
-    async def row(self, name: str, **values: Any) -> Any | None:
+    async def row(self, name: str, /, **values: Any) -> Any | None:
         """Run a query and return its first row, if any."""
         query = self._queries[name]
         return await self._raw.fetchrow(query.sql, *query.arguments(values))
 
-    async def value(self, name: str, **values: Any) -> Any:
+    async def value(self, name: str, /, **values: Any) -> Any:
         """Run a query and return the first column of its first row."""
         query = self._queries[name]
         return await self._raw.fetchval(query.sql, *query.arguments(values))
 
-    async def run(self, name: str, **values: Any) -> int:
+    async def run(self, name: str, /, **values: Any) -> int:
         """Run a statement and return how many rows it touched."""
         query = self._queries[name]
         status: str = await self._raw.execute(query.sql, *query.arguments(values))
@@ -105,6 +105,13 @@ class Database:
         """
         with translated():
             async with self._acquire() as raw, raw.transaction():
+                yield Connection(raw, load(file))
+
+    @asynccontextmanager
+    async def snapshot(self, file: str) -> AsyncIterator[Connection]:
+        """A read-only transaction whose statements all see the database at one moment."""
+        with translated():
+            async with self._acquire() as raw, raw.transaction(isolation="repeatable_read", readonly=True):
                 yield Connection(raw, load(file))
 
     async def close(self) -> None:

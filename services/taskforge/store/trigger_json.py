@@ -6,7 +6,8 @@ A schedule:
 
 A webhook:
     {"id": "push", "scheme": "github", "secret": "GH_HOOK", "options": {}, "condition": "trigger.body.ref == 'x'",
-     "dedupe_key": "${{ trigger.headers['x-id'] }}", "dedupe_ttl": 86400.0, "inputs": {"ref": "${{ trigger.body.ref }}"}}
+     "dedupe_key": "${{ trigger.headers['x-id'] }}", "dedupe_ttl": 86400.0,
+     "inputs": {"ref": "${{ trigger.body.ref }}"}}
 
 Fields whose value is null are left out. Readers take missing fields as their defaults and pass over fields that they do
 not know, so that versions N and N-1 read each other's rows.

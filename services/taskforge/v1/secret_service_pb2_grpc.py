@@ -78,7 +78,7 @@ class SecretServiceServicer:
     def DeleteSecret(self, request, context):
         """Deletes a secret.
 
-        Errors: SECRET_NOT_FOUND; SECRET_IN_USE unless `force`. Not idempotent: a second call is NOT_FOUND.
+        Errors: SECRET_NOT_FOUND; SECRET_IN_USE unless `force`. Not idempotent: a second call is SECRET_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

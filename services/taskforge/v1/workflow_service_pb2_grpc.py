@@ -95,7 +95,8 @@ class WorkflowServiceServicer:
     def DeleteWorkflow(self, request, context):
         """Deletes a workflow with its schedules and webhooks. Its runs and their history stay.
 
-        Errors: WORKFLOW_NOT_FOUND; WORKFLOW_HAS_ACTIVE_RUNS unless `force`. Not idempotent: a second call is NOT_FOUND.
+        Errors: WORKFLOW_NOT_FOUND; WORKFLOW_HAS_ACTIVE_RUNS unless `force`. Not idempotent: a second call is
+        WORKFLOW_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

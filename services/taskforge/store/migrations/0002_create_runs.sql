@@ -27,6 +27,8 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_workflow ON runs (workflow, run_id DESC);
 -- Small whatever the history's size: only runs that have not ended.
 CREATE INDEX runs_active ON runs (run_id) WHERE state IN ('QUEUED', 'RUNNING', 'CANCELLING');
+-- What people look for in a long history.
+CREATE INDEX runs_unsuccessful ON runs (run_id) WHERE state IN ('FAILED', 'CANCELLED');
 CREATE INDEX runs_deadline ON runs (deadline_at)
     WHERE deadline_at IS NOT NULL AND state IN ('QUEUED', 'RUNNING');
 

@@ -20,8 +20,8 @@ GRANT SELECT, INSERT, UPDATE ON workflows, secrets, tokens TO taskforge_gateway;
 GRANT SELECT, INSERT ON revisions, audit TO taskforge_gateway;
 GRANT SELECT, INSERT, UPDATE, DELETE ON triggers TO taskforge_gateway;
 GRANT DELETE ON secrets TO taskforge_gateway;
-GRANT SELECT ON runs, steps, attempts, events, logs, dead_letters, schedules, ticks, webhook_deliveries
-    TO taskforge_gateway;
+GRANT SELECT ON runs, steps, attempts, events, logs, dead_letters, schedules, ticks, webhook_deliveries,
+    schema_migrations TO taskforge_gateway;
 
 GRANT SELECT, INSERT, UPDATE ON runs, steps, dead_letters, schedules TO taskforge_scheduler;
 GRANT SELECT, INSERT ON attempts, events, logs, ticks TO taskforge_scheduler;

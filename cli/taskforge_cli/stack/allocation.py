@@ -1,0 +1,102 @@
+"""What the stack has been given on this machine: its id, its ports, the folder of its sockets. Kept in the config."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskforge_cli.stack import ports
+from taskforge_cli.stack.config import Configuration
+from taskforge_cli.stack.configfile import ConfigFile
+from taskforge_cli.stack.errors import PortTaken
+from taskforge_cli.stack.files import make_private
+from taskforge_cli.stack.home import Home, socket_dir
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """Numbers and places that other processes must not use."""
+
+    stack_id: str
+    port: int
+    metrics: Mapping[str, int]  #: by process
+    sockets: Path
+
+
+def recorded_id(file: ConfigFile) -> str:
+    """The stack's id; empty before init."""
+    return str(file.get("local.id", ""))
+
+
+def recorded_sockets(home: Home, file: ConfigFile) -> Path:
+    """Where the sockets are."""
+    return Path(file.get("local.sockets") or home.run_dir)
+
+
+def forget_sockets(home: Home, file: ConfigFile) -> None:
+    """Remove a folder of sockets outside the home; the next start makes it again."""
+    folder = recorded_sockets(home, file)
+    if folder != home.run_dir:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def record_identity(home: Home, file: ConfigFile, environ: Mapping[str, str]) -> None:
+    """Give the stack an id and a folder for its sockets, if it has none."""
+    if not recorded_id(file):
+        file.set("local.id", secrets.token_hex(6))
+    chosen = socket_dir(home, environ)
+    if chosen != home.run_dir and not file.get("local.sockets"):
+        file.set("local.sockets", str(chosen))
+    make_private(recorded_sockets(home, file))
+
+
+def choose_port(configuration: Configuration, in_use: Collection[int] = ()) -> tuple[int, str]:
+    """The edge's port, and a note if it is not the one that is configured.
+
+    Args:
+        configuration: what is wanted.
+        in_use: ports that this stack itself listens on now.
+
+    Raises:
+        PortTaken: the user asked for this very port and another program has it.
+    """
+    wanted: int = configuration.value("local.port")
+    if wanted in in_use or ports.is_free(wanted):
+        return wanted, ""
+    holder = ports.holder(wanted)
+    if configuration.port_is_pinned:
+        raise PortTaken(
+            f"port {wanted} is taken by {holder}",
+            hint="stop that program, or choose another port: taskforge up --port N",
+        )
+    chosen = ports.find_free(wanted + 1)
+    return chosen, f"port {wanted} is taken by {holder}; using {chosen} instead"
+
+
+def allocate(
+    home: Home, configuration: Configuration, processes: Iterable[str], in_use: Collection[int] = ()
+) -> tuple[Allocation, list[str]]:
+    """Keep the recorded ports that are still free, choose others for the rest, and record all of it.
+
+    Returns:
+        The allocation, and notes for the user about what had to change.
+    """
+    file = configuration.file
+    port, note = choose_port(configuration, in_use)
+    metrics: dict[str, int] = {}
+    for name in processes:
+        recorded = file.get(f"local.ports.{name}")
+        taken = {port, *metrics.values()}
+        usable = isinstance(recorded, int) and recorded not in taken and (recorded in in_use or ports.is_free(recorded))
+        metrics[name] = recorded if usable else ports.find_free(port + 1, taken)
+    changed = [file.set(f"local.ports.{name}", number) for name, number in metrics.items()]
+    changed += [file.set("local.port", port), file.set("contexts.local.server", f"http://{ports.LOOPBACK}:{port}")]
+    if any(changed):
+        file.save()
+    sockets = recorded_sockets(home, file)
+    make_private(sockets)
+    found = Allocation(stack_id=recorded_id(file), port=port, metrics=metrics, sockets=sockets)
+    return found, [note] if note else []

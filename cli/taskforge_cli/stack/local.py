@@ -1,0 +1,315 @@
+"""The local stack: what `taskforge init`, `up`, `down`, `restart`, `scale` and `status` do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taskforge_cli.stack import allocation, config, edge, install, lock, plan, postgres, schema, shutdown, status
+from taskforge_cli.stack.config import Configuration
+from taskforge_cli.stack.configfile import ConfigFile
+from taskforge_cli.stack.errors import NoSuchProcess, NotInitialised, NotRunning
+from taskforge_cli.stack.home import Home
+from taskforge_cli.stack.plan import Plan
+from taskforge_cli.stack.readiness import Check, Watch, check_of
+from taskforge_cli.stack.secrets import ensure_secrets, new_admin_token
+from taskforge_cli.stack.supervisor import Supervisor
+
+CONFIG_VERSION = 1
+START_SECONDS = 60.0
+_MIGRATION = "migrate"
+
+#: Called with a part's name and the seconds until it was ready, as each becomes ready.
+OnReady = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a command was told; None means not told."""
+
+    port: int | None = None
+    redis: bool | None = None
+    executors: int | None = None
+
+    def flags(self) -> dict[str, Any]:
+        """As config keys."""
+        return {"local.port": self.port, "local.redis": self.redis, "local.executors": self.executors}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitResult:
+    """What `init` has made."""
+
+    created: tuple[Path, ...]  #: empty: everything was there
+    url: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpResult:
+    """A stack that is ready."""
+
+    url: str
+    started: bool  #: False: it was running
+    seconds: float
+    notes: tuple[str, ...]  #: what the user should know, such as another port
+
+
+class LocalStack:
+    """The stack of one home folder."""
+
+    def __init__(self, home: Home | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self.home = home or Home.locate(self._environ)
+
+    def init(self, options: Options | None = None) -> InitResult:
+        """Create what is missing, change nothing that exists. Starts nothing.
+
+        Raises:
+            HomeUnusable, ConfigInvalid: the folder or its config cannot be used.
+            PortTaken: `options.port` is taken.
+            RuntimeMissing: a program of the local runtime is not installed.
+        """
+        options = options or Options()
+        install.locate()
+        created = self.home.create()
+        with lock.exclusive(self.home):
+            fresh = not self.home.config_file.exists()
+            configuration = self._configuration(options)
+            file, before = configuration.file, configuration.file.text
+            _fill_in(file, options)
+            allocation.record_identity(self.home, file, self._environ)
+            created += ensure_secrets(self.home)
+            notes = []
+            if fresh:
+                port, note = allocation.choose_port(configuration)
+                notes = [note] if note else []
+                file.set("local.port", port)
+                file.set("contexts.local.server", f"http://127.0.0.1:{port}")
+            if file.text != before:
+                file.save()
+                created += [self.home.config_file] if fresh else []
+        url = str(file.get("contexts.local.server", ""))
+        return InitResult(created=tuple(created), url=url, notes=tuple(notes))
+
+    def up(
+        self, options: Options | None = None, *, on_ready: OnReady | None = None, timeout: float = START_SECONDS
+    ) -> UpResult:
+        """Start what does not run and wait until everything is ready. Harmless when it already is.
+
+        Either everything is ready when this returns, or an error is raised and what this call started is stopped.
+
+        Raises:
+            NotInitialised, ConfigInvalid, RuntimeMissing, PortTaken, RootUnsupported: it cannot start.
+            StartFailed, NotReady: it did not start.
+        """
+        self._require_home()
+        began = time.monotonic()
+        with lock.exclusive(self.home):
+            configuration = self._configuration(options or Options())
+            supervisor = self._supervisor(configuration.file)
+            running = supervisor.is_running()
+            if not running:
+                shutdown.end_leftovers(allocation.recorded_id(configuration.file))
+            wanted, notes = self._plan(configuration, running=running)
+            start = _Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
+            start.run(running=running)
+        seconds = time.monotonic() - began
+        return UpResult(url=wanted.url, started=not running, seconds=seconds, notes=tuple(notes))
+
+    def down(self) -> shutdown.DownResult:
+        """Stop everything in order and make sure that no process is left. Harmless when nothing runs.
+
+        Raises:
+            NotInitialised: there is no home folder.
+        """
+        self._require_home()
+        with lock.exclusive(self.home):
+            file = ConfigFile.read(self.home.config_file)
+            done = shutdown.stop_all(self._supervisor(file), allocation.recorded_id(file))
+            allocation.forget_sockets(self.home, file)
+            return done
+
+    def restart(
+        self, names: Sequence[str] = (), *, on_ready: OnReady | None = None, timeout: float = START_SECONDS
+    ) -> UpResult:
+        """Stop and start everything, or only the named processes.
+
+        Raises:
+            NotRunning, NoSuchProcess: named processes cannot be restarted.
+            and what `up` and `down` raise.
+        """
+        if not names:
+            self.down()
+            return self.up(on_ready=on_ready, timeout=timeout)
+        self._require_home()
+        began = time.monotonic()
+        with lock.exclusive(self.home):
+            configuration = self._configuration(Options())
+            supervisor = self._supervisor(configuration.file)
+            if not supervisor.is_running():
+                raise NotRunning("the stack is down", hint="taskforge up")
+            wanted, notes = self._plan(configuration, running=True)
+            chosen = _expand(wanted, names)
+            supervisor.stop(chosen)
+            supervisor.start(chosen)
+            start = _Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
+            start.wait_for(chosen)
+        return UpResult(url=wanted.url, started=False, seconds=time.monotonic() - began, notes=tuple(notes))
+
+    def scale(self, executors: int, *, on_ready: OnReady | None = None, timeout: float = START_SECONDS) -> UpResult:
+        """Run that many executors from now on; recorded in the config. Starts the stack if it is down.
+
+        Executors that go finish their steps first, as long as the drain time allows.
+        """
+        self._require_home()
+        with lock.exclusive(self.home):
+            configuration = self._configuration(Options(executors=executors))
+            if configuration.file.set("local.executors", configuration.value("local.executors")):
+                configuration.file.save()
+        return self.up(Options(executors=executors), on_ready=on_ready, timeout=timeout)
+
+    def status(self) -> status.StackStatus:
+        """Every process with its state, place, memory and health.
+
+        Raises:
+            NotInitialised: there is no home folder.
+        """
+        self._require_home()
+        configuration = self._configuration(Options())
+        supervisor = self._supervisor(configuration.file)
+        return status.read(self._recorded_plan(configuration), supervisor)
+
+    def query_database(self, statement: str) -> str:
+        """Run SQL on the stack's database as its owner; one row a line, columns separated by `|`."""
+        return postgres.query(self._recorded_plan(self._configuration(Options())).cluster, statement)
+
+    def _configuration(self, options: Options) -> Configuration:
+        return config.load(self.home, self._environ, options.flags())
+
+    def _require_home(self) -> None:
+        if not self.home.config_file.exists():
+            raise NotInitialised(f"there is no TaskForge home in {self.home.root}", hint="taskforge init")
+        self.home.check_owner()
+
+    def _supervisor(self, file: ConfigFile) -> Supervisor:
+        return Supervisor(self.home.run_dir, self.home.log_dir, allocation.recorded_sockets(self.home, file))
+
+    def _plan(self, configuration: Configuration, *, running: bool) -> tuple[Plan, list[str]]:
+        self.home.create()
+        ensure_secrets(self.home)
+        _fill_in(configuration.file, Options())
+        allocation.record_identity(self.home, configuration.file, self._environ)
+        in_use: Collection[int] = _recorded_ports(configuration.file) if running else ()
+        found, notes = allocation.allocate(self.home, configuration, plan.process_names(configuration), in_use)
+        return plan.build(self.home, configuration, found, install.locate()), notes
+
+    def _recorded_plan(self, configuration: Configuration) -> Plan:
+        """The plan as it was last started: nothing is chosen or written."""
+        file = configuration.file
+        names = plan.process_names(configuration)
+        found = allocation.Allocation(
+            stack_id=allocation.recorded_id(file),
+            port=int(file.get("local.port", 0)),
+            metrics={name: int(file.get(f"local.ports.{name}", 0)) for name in names},
+            sockets=allocation.recorded_sockets(self.home, file),
+        )
+        return plan.build(self.home, configuration, found, install.locate())
+
+
+class _Start:
+    """One start: brings the supervisor to the plan and waits."""
+
+    def __init__(self, wanted: Plan, supervisor: Supervisor, deadline: float, on_ready: OnReady) -> None:
+        self._plan = wanted
+        self._supervisor = supervisor
+        checks: dict[str, Check] = {program.name: check_of(wanted, program) for program in wanted.programs}
+        self._watch = Watch(
+            supervisor=supervisor,
+            log_dir=wanted.home.log_dir,
+            deadline=deadline,
+            on_ready=on_ready,
+            pending=checks,
+        )
+
+    def run(self, *, running: bool) -> None:
+        """Start what is missing and wait for all; a supervisor of this call does not survive a failure."""
+        try:
+            self._launch() if not running else self._adjust()
+            self._bring_up()
+        except BaseException:
+            if not running:
+                shutdown.stop_all(self._supervisor, self._plan.allocation.stack_id)
+            raise
+
+    def wait_for(self, names: Collection[str]) -> None:
+        """Wait for some of the processes only."""
+        self._watch.pending = {name: check for name, check in self._watch.pending.items() if name in names}
+        self._watch.wait(set(names))
+
+    def _launch(self) -> None:
+        postgres.prepare(self._plan.cluster, self._plan.postgres_settings)
+        self._configure()
+        self._supervisor.spawn(self._plan)
+
+    def _adjust(self) -> None:
+        self._configure()
+        self._supervisor.apply()
+        self._supervisor.start([program.name for program in self._plan.programs if not program.is_service])
+
+    def _configure(self) -> None:
+        backends = edge.Backends(gateway=self._plan.socket("gateway"), ingest=self._plan.socket("ingest"))
+        edge.write_configuration(self._plan.envoy_file, self._plan.allocation.port, self._plan.admin_socket, backends)
+        self._supervisor.configure(self._plan)
+
+    def _bring_up(self) -> None:
+        services = [program.name for program in self._plan.services]
+        current = schema.is_current(self._plan)
+        if current:
+            # Nothing will be migrated, so the services need not wait: their imports take longer than PostgreSQL.
+            self._supervisor.start(services)
+        self._watch.wait({"postgres"})
+        migration = schema.Migration.start(self._plan)
+        self._watch.pending[_MIGRATION] = migration.is_done
+        try:
+            if not current:
+                self._watch.wait({_MIGRATION})
+                self._supervisor.start(services)
+            self._watch.wait({_MIGRATION, *(program.name for program in self._plan.programs)})
+        finally:
+            migration.stop()
+
+
+def _fill_in(file: ConfigFile, options: Options) -> None:
+    """Write what a config file must have and this one lacks; options of `init` are recorded for later starts."""
+    defaults: dict[str, Any] = {"version": CONFIG_VERSION, "runtime": "local", "context": "local"}
+    for key, value in defaults.items():
+        if file.get(key) is None:
+            file.set(key, value)
+    if not file.get("contexts.local.token"):
+        file.set("contexts.local.token", new_admin_token())
+    for key, value in options.flags().items():
+        if value is not None:
+            file.set(key, value)
+    if options.port is not None:
+        file.set("local.port_pinned", True)
+
+
+def _recorded_ports(file: ConfigFile) -> frozenset[int]:
+    return frozenset({int(file.get("local.port", 0)), *file.get("local.ports", {}).values()})
+
+
+def _expand(wanted: Plan, names: Sequence[str]) -> list[str]:
+    """Process names for names and roles: `executor` means every executor."""
+    chosen = []
+    for name in names:
+        found = [program.name for program in wanted.programs if name in (program.name, program.role)]
+        if not found:
+            known = ", ".join(program.name for program in wanted.programs)
+            raise NoSuchProcess(f"there is no process {name!r}", hint=f"there are: {known}")
+        chosen += found
+    return chosen

@@ -1,0 +1,1 @@
+"""The one public door: the Envoy configuration template, its renderer and the public descriptor set."""

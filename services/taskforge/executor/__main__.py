@@ -1,0 +1,5 @@
+"""`python -m taskforge.executor`."""
+
+from taskforge.executor.main import main
+
+main()

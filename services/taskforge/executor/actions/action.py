@@ -1,0 +1,47 @@
+"""What every action is given and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from taskforge.domain.outcome import Outcome
+from taskforge.domain.workflow import JsonValue, Step
+from taskforge.language.plan import StepPlan
+from taskforge.security.masking import Masker
+
+
+class LogSink(Protocol):
+    """Where an action's log lines go."""
+
+    def __call__(self, level: str, message: str, data: JsonValue) -> None:
+        """Keep one line; it is masked and stored before the step's outcome is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt of one step, its parameters rendered."""
+
+    run_id: UUID
+    plan: StepPlan
+    params: Mapping[str, JsonValue]
+    context: Mapping[str, JsonValue]  #: for what is not a template: a switch's conditions
+    masker: Masker
+    log: LogSink
+    number: int  #: from 1 in each epoch
+    epoch: int
+    token: int
+
+    @property
+    def step(self) -> Step:
+        """The step."""
+        return self.plan.step
+
+
+class Action(Protocol):
+    """Runs one kind of step."""
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        """Do it. Raises StepFault to fail, NotHere to hand the step back; the caller watches the time."""

@@ -1,0 +1,60 @@
+"""Pinned definitions, compiled. Revisions are immutable, so what is cached is never stale."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import structlog
+
+from taskforge.domain.workflow import Workflow
+from taskforge.executor.scheduler_client import SchedulerClient
+from taskforge.language.parse import parse_workflow
+from taskforge.language.plan import StepPlan, plan_workflow
+
+_CAPACITY = 500
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A workflow and its plans, by step index."""
+
+    workflow: Workflow
+    plans: tuple[StepPlan, ...]
+
+
+class Definitions:
+    """Reads each revision once, however many steps ask for it at the same time."""
+
+    def __init__(self, scheduler: SchedulerClient) -> None:
+        self._scheduler = scheduler
+        self._cached: OrderedDict[bytes, Definition] = OrderedDict()
+        self._reading: dict[bytes, asyncio.Task[Definition | None]] = {}
+
+    async def get(self, revision_id: bytes) -> Definition | None:
+        """The definition; None if there is none that this executor understands. May raise Unavailable."""
+        found = self._cached.get(revision_id)
+        if found is not None:
+            self._cached.move_to_end(revision_id)
+            return found
+        reading = self._reading.get(revision_id)
+        if reading is None:
+            reading = asyncio.create_task(self._read(revision_id), name="read-revision")
+            self._reading[revision_id] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(revision_id, None))
+        return await asyncio.shield(reading)
+
+    async def _read(self, revision_id: bytes) -> Definition | None:
+        revision = await self._scheduler.read_revision(revision_id)
+        workflow = parse_workflow(revision.source, filename=revision.workflow).workflow if revision else None
+        if workflow is None:
+            log.error("revision_not_understood", revision=revision_id.hex(), found=revision is not None)
+            return None
+        definition = Definition(workflow=workflow, plans=plan_workflow(workflow))
+        self._cached[revision_id] = definition
+        while len(self._cached) > _CAPACITY:
+            self._cached.popitem(last=False)
+        return definition

@@ -1,0 +1,149 @@
+"""The leases that this executor holds, and the way to reach whoever works under one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+from taskforge.executor.metrics import HELD, LEASES_LOST
+from taskforge.internal.v1.scheduler_service_pb2 import Grant, Lease
+
+
+class Signal(IntEnum):
+    """Why work is interrupted; a higher one overrules a lower one."""
+
+    RELEASE = 1  # this executor is stopping: hand the step back
+    STOP = 2  # the run is to stop
+    LOST = 3  # the lease is gone: drop everything
+
+
+class Interrupted(Exception):  # noqa: N818 -- a message, not an error
+    """Work under a lease was interrupted."""
+
+    def __init__(self, signal: Signal) -> None:
+        super().__init__(signal.name)
+        self.signal = signal
+
+
+class Holding:
+    """One task and the lease it works under; a continuation gives the task another lease."""
+
+    def __init__(self, grant: Grant, task: asyncio.Task[None] | None = None) -> None:
+        self.task = task
+        self.signal: Signal | None = None
+        self.acting = False  #: whether an action has begun under this lease
+        self._interruptible = False
+        self.take(grant)
+
+    def take(self, grant: Grant) -> None:
+        """Work under a fresh lease from now on. What was said about the last one is forgotten, except to release."""
+        self.lease: Lease = grant.lease
+        self.lease_seconds = grant.lease_milliseconds / 1000
+        self.acting = False
+        if self.signal is not Signal.RELEASE:
+            self.signal = None
+        self.renewed()
+
+    def renewed(self) -> None:
+        """The lease is good for its full length again, counted from an answer that has just come."""
+        self.good_until = asyncio.get_running_loop().time() + self.lease_seconds
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether the lease is surely gone. The database granted it before its answer came, so it is no younger."""
+        return asyncio.get_running_loop().time() > self.good_until
+
+    def interrupt(self, signal: Signal) -> None:
+        """Interrupt the work at once if it can be, else before its next part that can."""
+        if self.signal is None or signal > self.signal:
+            self.signal = signal
+            if self._interruptible and self.task is not None:
+                self._interruptible = False
+                self.task.cancel()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A part of the work that may be given up halfway. Raises Interrupted."""
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+        self._interruptible = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.signal is None or self.task is None:
+                raise  # somebody ends the task itself
+            self.task.uncancel()
+            raise Interrupted(self.signal) from None
+        finally:
+            self._interruptible = False
+
+
+class Holdings:
+    """All of them, by step. `changed` is set whenever one ends or leases turn out to be shorter."""
+
+    def __init__(self) -> None:
+        self._all: set[Holding] = set()
+        self._by_step: dict[tuple[bytes, int], Holding] = {}
+        self.lease_seconds: float | None = None  #: the shortest lease granted so far
+        self.shortened = asyncio.Event()
+        self.freed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Holding]:
+        return iter(tuple(self._all))
+
+    def holds(self, run_id: bytes, step: int) -> bool:
+        """Whether somebody here works on the step."""
+        return (run_id, step) in self._by_step
+
+    def add(self, grant: Grant) -> Holding | None:
+        """Hold a new lease; None if it is held already."""
+        if not self._displace(grant.lease):
+            return None
+        holding = Holding(grant)
+        self._all.add(holding)
+        self._keep(holding)
+        HELD.set(len(self._all))
+        return holding
+
+    def move(self, holding: Holding, grant: Grant) -> bool:
+        """Give a holding its next lease; False if somebody else here holds it."""
+        if not self._displace(grant.lease):
+            return False
+        self._forget(holding)
+        holding.take(grant)
+        self._keep(holding)
+        return True
+
+    def drop(self, holding: Holding) -> None:
+        """The work is over."""
+        self._forget(holding)
+        self._all.discard(holding)
+        HELD.set(len(self._all))
+        self.freed.set()
+
+    def _displace(self, lease: Lease) -> bool:
+        """Make room for a lease: whoever works under an older lease of the same step has lost it."""
+        held = self._by_step.get((lease.run_id, lease.step))
+        if held is None:
+            return True
+        if held.lease.token >= lease.token:
+            return False
+        LEASES_LOST.inc()
+        held.interrupt(Signal.LOST)
+        return True
+
+    def _keep(self, holding: Holding) -> None:
+        self._by_step[holding.lease.run_id, holding.lease.step] = holding
+        if self.lease_seconds is None or holding.lease_seconds < self.lease_seconds:
+            self.lease_seconds = holding.lease_seconds
+            self.shortened.set()
+
+    def _forget(self, holding: Holding) -> None:
+        key = (holding.lease.run_id, holding.lease.step)
+        if self._by_step.get(key) is holding:
+            del self._by_step[key]

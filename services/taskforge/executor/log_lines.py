@@ -1,0 +1,47 @@
+"""The log lines of one attempt, numbered and masked as they are written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from taskforge.domain.workflow import JsonValue
+from taskforge.executor.messages import seal_data, seal_text
+from taskforge.internal.v1 import scheduler_service_pb2 as pb
+from taskforge.security.masking import Masker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """Which attempt of a step it is."""
+
+    attempt: int
+    epoch: int
+    token: int
+
+
+class LogLines:
+    """Collects lines. The scheduler keeps each (attempt, number) once, so an attempt that is repeated says nothing twice."""
+
+    def __init__(self, run_id: UUID, step: int, numbers: Numbers, masker: Masker) -> None:
+        self.lines: list[pb.LogLine] = []
+        self._run_id = run_id.bytes
+        self._step = step
+        self._numbers = numbers
+        self._masker = masker
+
+    def __call__(self, level: str, message: str, data: JsonValue) -> None:
+        """Keep one line."""
+        line = pb.LogLine(
+            run_id=self._run_id,
+            step=self._step,
+            epoch=self._numbers.epoch,
+            attempt=self._numbers.attempt,
+            number=len(self.lines) + 1,
+            level=level,
+            message=seal_text(message, self._masker),
+            data_json="" if data is None else seal_data(data, self._masker),
+            time_us=time.time_ns() // 1000,
+        )
+        self.lines.append(line)

@@ -1,0 +1,15 @@
+"""What the executor counts."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+STEPS = Counter("taskforge_executor_steps", "Steps this executor ran or carried, by kind and outcome.", ["kind", "outcome"])
+STRETCHES = Counter("taskforge_executor_stretches", "Reported stretches, by what the scheduler said.", ["result"])
+LEASES_LOST = Counter("taskforge_executor_leases_lost", "Leases that were lost while their step was under way.")
+HELD = Gauge("taskforge_executor_held_leases", "Leases held now.")
+CLAIMED = Histogram(
+    "taskforge_executor_claimed_steps", "Steps granted by one claim.", buckets=(0, 1, 2, 5, 10, 20, 50, 100, 200)
+)
+CLAIM_FAILURES = Counter("taskforge_executor_claim_failures", "Claims that were not answered.")
+LOG_LINES_REFUSED = Counter("taskforge_executor_log_lines_refused", "Log lines that the scheduler would not take.")

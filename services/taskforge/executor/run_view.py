@@ -1,0 +1,112 @@
+"""What an executor knows about a run that it carries: the pinned definition, the data, and its own look ahead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+from taskforge.domain.advance import advance
+from taskforge.domain.outcome import Outcome, StepError
+from taskforge.domain.run import Carried, Event, Finished, Refused, Snapshot, StepChanged, StepView
+from taskforge.domain.states import RunState, StepState
+from taskforge.domain.workflow import JsonValue
+from taskforge.executor.definitions import Definition
+from taskforge.executor.secrets_cache import Secret
+from taskforge.internal.v1.scheduler_service_pb2 import Grant, KnownStep
+from taskforge.language.plan import StepPlan
+
+
+class RunView:
+    """The same core as the scheduler's, run on what the grants said.
+
+    It only ever says what may be evaluated ahead: the scheduler takes every transition again and has the last word.
+    """
+
+    def __init__(self, definition: Definition, grant: Grant) -> None:
+        self.run_id = UUID(bytes=grant.lease.run_id)
+        self.definition = definition
+        self.secrets: set[Secret] = set()  #: every secret that was resolved for this run
+        self.checked: set[int] = set()  #: steps whose `if` was found to hold
+        self._steps: dict[str, JsonValue] = {}
+        self._context: dict[str, JsonValue] = {
+            "inputs": json.loads(grant.inputs_json or "{}"),
+            "trigger": json.loads(grant.trigger_json or "{}"),
+            "steps": self._steps,
+            "secrets": {},
+            "run": {
+                "id": str(self.run_id),
+                "workflow": grant.workflow,
+                "created_at": _rfc3339(grant.create_time_us),
+            },
+        }
+        self._snapshot = Snapshot(workflow=definition.workflow, state=RunState.RUNNING)
+        self.absorb(grant)
+
+    def plan(self, index: int) -> StepPlan:
+        """A step's plan."""
+        return self.definition.plans[index]
+
+    def context(self, secrets: Mapping[str, str] | None = None) -> Mapping[str, JsonValue]:
+        """What expressions see; with secrets, only for the step that may use them."""
+        return {**self._context, "secrets": secrets} if secrets else self._context
+
+    @property
+    def known(self) -> list[int]:
+        """The steps whose ends and outputs are known here."""
+        return [index for index, view in self._snapshot.steps.items() if view.is_final]
+
+    def absorb(self, grant: Grant) -> None:
+        """Learn what a grant says, and that its step is leased."""
+        steps = dict(self._snapshot.steps)
+        for known in grant.steps:
+            steps[known.step] = _view(known)
+            output = json.loads(known.output_json) if known.output_json else None
+            error = json.loads(known.error_json) if known.error_json else None
+            self._tell(known.step, StepState(known.state), output, error)
+        steps[grant.lease.step] = StepView(
+            state=StepState.RUNNING, attempt=grant.attempt, epoch=grant.epoch, token=grant.lease.token
+        )
+        self._snapshot = Snapshot(workflow=self.definition.workflow, state=RunState.RUNNING, steps=steps)
+
+    def finish(self, index: int, outcome: Outcome) -> list[int]:
+        """Note the leased step's end; the steps that it made ready, in the order of the file."""
+        return self._take(Finished(step=index, outcome=outcome)) or []
+
+    def carry(self, index: int, outcome: Outcome) -> list[int] | None:
+        """Note the end of a step that was evaluated ahead; None if the core does not allow it."""
+        return self._take(Carried(step=index, outcome=outcome))
+
+    def _take(self, event: Event) -> list[int] | None:
+        result = advance(self._snapshot, event)
+        if isinstance(result, Refused):
+            return None
+        self._snapshot = result.snapshot
+        for decision in result.decisions:
+            if isinstance(decision, StepChanged) and decision.after.is_final:
+                error = _shown(decision.error) if decision.error is not None else None
+                self._tell(decision.step, decision.after.state, decision.output, error)
+        return sorted(result.queued)
+
+    def _tell(self, index: int, state: StepState, output: JsonValue, error: JsonValue) -> None:
+        entry: dict[str, JsonValue] = {"state": state.value}
+        if state is StepState.SUCCEEDED:
+            entry["output"] = output
+        elif state is StepState.FAILED and error is not None:
+            entry["error"] = error
+        self._steps[self.definition.workflow.steps[index].id] = entry
+
+
+def _view(known: KnownStep) -> StepView:
+    branch = known.branch_plus_one - 1 if known.branch_plus_one else None
+    return StepView(state=StepState(known.state), branch=branch)
+
+
+def _shown(error: StepError) -> JsonValue:
+    """An error as expressions see it."""
+    return {"kind": error.kind.value, "message": error.message, "status": error.status}
+
+
+def _rfc3339(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,134 @@
+"""Runs one step: condition, secrets, parameters, action, deadline, and an outcome that is fit to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from taskforge.domain.outcome import ErrorKind, Failed, Outcome, Skipped, StepError
+from taskforge.executor.actions import Actions
+from taskforge.executor.actions.action import Attempt
+from taskforge.executor.evaluation import Evaluator
+from taskforge.executor.faults import NotHere, StepFault
+from taskforge.executor.holdings import Holding
+from taskforge.executor.log_lines import LogLines, Numbers
+from taskforge.executor.messages import seal_outcome, to_message
+from taskforge.executor.metrics import STEPS
+from taskforge.executor.patience import insist
+from taskforge.executor.run_view import RunView
+from taskforge.executor.secrets_cache import NO_MASK, SecretCache
+from taskforge.internal.v1 import scheduler_service_pb2 as pb
+from taskforge.language.plan import StepPlan
+from taskforge.security.masking import Masker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A step that has ended here: the outcome for the look ahead, the message for the scheduler, its log lines."""
+
+    outcome: Outcome
+    message: pb.StepOutcome
+    lines: Sequence[pb.LogLine] = ()
+
+
+class StepRunner:
+    """Turns whatever a step does into an outcome. Only NotHere, interruptions and lost leases get past it."""
+
+    def __init__(self, *, evaluator: Evaluator, secrets: SecretCache, actions: Actions) -> None:
+        self._evaluator = evaluator
+        self._secrets = secrets
+        self._actions = actions
+
+    async def run(self, run: RunView, index: int, numbers: Numbers, holding: Holding) -> Ended:
+        """Run a step, or find that its `if` is false."""
+        skipped = await self.check(run, index)
+        if skipped is not None:
+            return skipped
+        started = time.perf_counter_ns()
+        plan = run.plan(index)
+        try:
+            secrets = await self._resolve(run, plan, holding)
+        except StepFault as fault:
+            return self._ended(run, index, Failed(error=fault.error), started)
+        lines = LogLines(run.run_id, index, numbers, self._masker(run))
+        outcome = await _guarded(plan, lambda: self._act(run, plan, secrets, lines, numbers, holding))
+        return self._ended(run, index, outcome, started, lines.lines)
+
+    async def check(self, run: RunView, index: int) -> Ended | None:
+        """Look at a step's `if` alone: None if it holds, else the step's end."""
+        plan = run.plan(index)
+        if plan.condition is None or index in run.checked:
+            return None
+        started = time.perf_counter_ns()
+        outcome = await _guarded(plan, lambda: self._judge(run, plan))
+        if outcome is None:
+            run.checked.add(index)
+            return None
+        return self._ended(run, index, outcome, started)
+
+    async def _judge(self, run: RunView, plan: StepPlan) -> Outcome | None:
+        if plan.condition is None or await self._evaluator.holds(plan.condition, run.context()):
+            return None
+        return Skipped()
+
+    async def _resolve(self, run: RunView, plan: StepPlan, holding: Holding) -> dict[str, str]:
+        """The step's secrets. Not under its deadline: that the scheduler is away is no fault of the step."""
+        if not plan.step.secrets:
+            return {}
+        secrets = await insist(lambda: self._secrets.resolve(plan.step.secrets), holding)
+        run.secrets.update(secrets)
+        return {secret.name: secret.value for secret in secrets}
+
+    async def _act(
+        self, run: RunView, plan: StepPlan, secrets: dict[str, str], lines: LogLines, numbers: Numbers, holding: Holding
+    ) -> Outcome:
+        action = self._actions.get(plan.step.kind)
+        if action is None:
+            raise NotHere(f"this executor runs no {plan.step.kind} steps")
+        context = run.context(secrets)
+        attempt = Attempt(
+            run_id=run.run_id,
+            plan=plan,
+            params=await self._evaluator.render(plan.params, context),
+            context=context,
+            masker=self._masker(run),
+            log=lines,
+            numbers=numbers,
+        )
+        holding.acting = holding.acting or not plan.step.is_pure
+        return await action(attempt)
+
+    def _masker(self, run: RunView) -> Masker:
+        return self._secrets.masker(run.secrets) if run.secrets else NO_MASK
+
+    def _ended(
+        self, run: RunView, index: int, outcome: Outcome, started: int, lines: Sequence[pb.LogLine] = ()
+    ) -> Ended:
+        sealed, text = seal_outcome(outcome, self._masker(run))
+        elapsed_us = (time.perf_counter_ns() - started) // 1000
+        STEPS.labels(run.plan(index).step.kind.value, type(sealed).__name__.lower()).inc()
+        return Ended(outcome=sealed, message=to_message(index, sealed, text, elapsed_us), lines=lines)
+
+
+async def _guarded(plan: StepPlan, work: Callable[[], Awaitable[Outcome | None]]) -> Outcome | None:
+    """Watch the time, and make outcomes of what goes wrong."""
+    timeout = plan.step.timeout
+    try:
+        async with asyncio.timeout(timeout):
+            return await work()
+    except StepFault as fault:
+        return Failed(error=fault.error)
+    except TimeoutError:
+        return Failed(error=StepError(kind=ErrorKind.TIMEOUT, message=f"the attempt took longer than {timeout:g}s"))
+    except NotHere:
+        raise
+    except Exception as error:
+        log.exception("action_failed", kind=plan.step.kind.value, step=plan.step.id)
+        message = f"the executor failed: {type(error).__name__}"
+        return Failed(error=StepError(kind=ErrorKind.INTERNAL, message=message))

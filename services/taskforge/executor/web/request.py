@@ -1,0 +1,176 @@
+"""From a step's rendered parameters to a request that can be sent."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from yarl import URL
+
+from taskforge.domain.outcome import ErrorKind
+from taskforge.domain.workflow import Effect, JsonValue
+from taskforge.executor.faults import fault
+from taskforge.language.paths import describe
+
+_EFFECTFUL = frozenset({Effect.AT_LEAST_ONCE, Effect.AT_MOST_ONCE})
+_ONE_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization", "host"})
+_OURS = frozenset({"content-length", "transfer-encoding"})  # what frames the body is not the workflow's to say
+_FORBIDDEN = frozenset("\r\n\0")
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which execution a request belongs to: what receivers trace it and tell repetitions by."""
+
+    run_id: UUID
+    step: str
+    effect: Effect
+    epoch: int
+    attempt: int
+    token: int
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt and takeover of one execution; a redrive is a new one."""
+        text = f"{self.run_id}/{self.step}/{self.epoch}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def headers(self) -> dict[str, str]:
+        """What every request carries unless the workflow says otherwise."""
+        found = {
+            "accept-encoding": "gzip, deflate",
+            "user-agent": "taskforge",
+            "taskforge-run": str(self.run_id),
+            "taskforge-step": self.step,
+            "taskforge-attempt": f"{self.attempt};epoch={self.epoch};token={self.token}",
+        }
+        if self.effect in _EFFECTFUL:
+            found["idempotency-key"] = f'"{self.idempotency_key}"'
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request of a step; redirects make others of it."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str]  #: names in lower case
+    body: bytes | None
+
+    @property
+    def shown(self) -> str:
+        """The request in one line, without the parts in which credentials travel."""
+        return f"{self.method} {self.url.with_user(None).with_query(None).with_fragment(None)}"
+
+    def redirected(self, status: int, url: URL, *, keep_header: Any) -> Request:
+        """The request that follows a redirect.
+
+        Args:
+            status: the redirect's status.
+            url: where it leads.
+            keep_header: told of each header (name, value) when the origin changes: whether the new one may see it.
+        """
+        to_get = (status == 303 and self.method != "HEAD") or (status in (301, 302) and self.method == "POST")
+        headers = dict(self.headers)
+        if url.origin() != self.url.origin():
+            headers = {name: value for name, value in headers.items() if keep_header(name, value)}
+        if to_get:
+            headers = {name: value for name, value in headers.items() if not name.startswith("content-")}
+        method, body = ("GET", None) if to_get else (self.method, self.body)
+        return replace(self, method=method, url=url, headers=headers, body=body)
+
+
+def is_for_one_origin(name: str) -> bool:
+    """Whether a header must not follow a redirect to somewhere else."""
+    return name in _ONE_ORIGIN
+
+
+def build_request(params: Mapping[str, JsonValue], identity: Identity) -> Request:
+    """Build the request. Raises StepFault when the parameters make none."""
+    url = read_url(params.get("url"))
+    query = list(_pairs("query", params.get("query") or {}))
+    body, content_type = _body(params)
+    headers = identity.headers()
+    if content_type:
+        headers["content-type"] = content_type
+    authorization = _authorization(params.get("auth"))
+    if authorization:
+        headers["authorization"] = authorization
+    headers.update(_headers(params.get("headers") or {}))
+    return Request(
+        method=str(params["method"]), url=url.extend_query(query) if query else url, headers=headers, body=body
+    )
+
+
+def read_url(value: JsonValue) -> URL:
+    """Parse a URL strictly: http or https, with a host."""
+    if not isinstance(value, str):
+        raise fault(ErrorKind.INPUT, f"url must be text, this is {describe(value)}")
+    try:
+        url = URL(value.strip())
+        sound = bool(url.host) and url.port != 0
+    except ValueError as error:
+        raise fault(ErrorKind.INPUT, f"url is not valid: {error}") from error
+    if url.scheme not in ("http", "https"):
+        raise fault(ErrorKind.INPUT, f"url must start with http:// or https://, this one is {value[:200]!r}")
+    if not sound:
+        raise fault(ErrorKind.INPUT, f"url has no host: {value[:200]!r}")
+    return url
+
+
+def _headers(given: JsonValue) -> dict[str, str]:
+    found = {}
+    for name, value in _pairs("headers", given):
+        if not name or not name.isascii() or _FORBIDDEN & set(name + value) or set(name) & set(' \t":'):
+            raise fault(ErrorKind.INPUT, f"header {name!a} is not valid: a name or value holds characters it may not")
+        if name.lower() in _OURS:
+            raise fault(ErrorKind.INPUT, f"header {name!a} cannot be set: it follows from the body")
+        found[name.lower()] = value
+    return found
+
+
+def _pairs(field: str, given: JsonValue) -> Iterator[tuple[str, str]]:
+    """Names and values as text. Null leaves a name out; a list repeats it."""
+    if not isinstance(given, Mapping):
+        raise fault(ErrorKind.INPUT, f"{field} must be an object, this is {describe(given)}")
+    for name, value in given.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict | list):
+                raise fault(ErrorKind.INPUT, f"{field}.{name} must be text, a number or true/false")
+            if item is not None:
+                yield name, item if isinstance(item, str) else _to_json(item)
+
+
+def _body(params: Mapping[str, JsonValue]) -> tuple[bytes | None, str]:
+    """The body and the content type it has unless a header says otherwise."""
+    try:
+        if "json" in params:
+            return _to_json(params["json"]).encode(), "application/json"
+        if "form" in params:
+            pairs = list(_pairs("form", params["form"]))
+            return urlencode(pairs).encode(), "application/x-www-form-urlencoded"
+        text = params.get("body")
+        if text is None:
+            return None, ""
+        if isinstance(text, str):
+            return text.encode(), "text/plain; charset=utf-8"
+    except ValueError as error:  # a lone surrogate
+        raise fault(ErrorKind.INPUT, f"the body cannot be encoded: {error}") from error
+    raise fault(ErrorKind.INPUT, f"body must be text, this is {describe(text)}; use json: for data")
+
+
+def _authorization(auth: JsonValue) -> str:
+    if not auth:
+        return ""
+    if auth["type"] == "bearer":
+        return f"Bearer {auth['token']}"
+    pair = f"{auth['username']}:{auth['password']}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"

@@ -1,0 +1,1 @@
+"""The api-gateway: authenticates, validates, answers; owns definitions, secrets and tokens."""

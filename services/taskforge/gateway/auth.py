@@ -1,0 +1,54 @@
+"""Who calls: bearer tokens against the table of tokens, which is kept in memory and read again every few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taskforge.domain.errors import Unauthenticated, Unavailable
+from taskforge.runtime.server import Metadata
+from taskforge.security.tokens import bearer, matches
+from taskforge.store import tokens
+from taskforge.store.pool import Database
+
+ADMIN = "admin"
+
+_HINT = "send the header `authorization: Bearer <token>`, exactly once"
+
+
+class TokenTable:
+    """The valid tokens. While the database is away, the last ones read stay valid."""
+
+    def __init__(self, database: Database, *, admin_digest: bytes | None) -> None:
+        self._database = database
+        self._admin_digest = admin_digest
+        self._admin_stored = admin_digest is None
+        self._names: Mapping[bytes, str] | None = None
+
+    async def refresh(self) -> None:
+        """Read the table; the first time, see to it that the admin token is in it."""
+        if self._admin_digest is not None and not self._admin_stored:
+            await tokens.put(self._database, ADMIN, self._admin_digest)
+            self._admin_stored = True
+        self._names = await tokens.read(self._database)
+
+    async def authenticate(self, method: str, metadata: Metadata) -> str:
+        """The name of the token that came with a call.
+
+        Raises:
+            Unauthenticated: TOKEN_INVALID.
+            Unavailable: the table has not been read yet.
+        """
+        token = bearer(metadata)
+        if token is None:
+            raise Unauthenticated("TOKEN_INVALID", "no valid authorization header came with the call", hint=_HINT)
+        if self._names is None:
+            raise Unavailable("STORE_UNAVAILABLE", "the tokens have not been read from the database yet", retry_after=1)
+        # Every token is compared, in constant time: how long it takes says nothing about any of them.
+        names = [name for stored, name in self._names.items() if matches(token, stored)]
+        if not names:
+            raise Unauthenticated(
+                "TOKEN_INVALID",
+                "the token is unknown or has been revoked",
+                hint="check the token of your context with: taskforge context show",
+            )
+        return names[0]

@@ -1,0 +1,58 @@
+"""The gateway's settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskforge.runtime.config import Environment, ProcessConfig, read_process_config
+from taskforge.security.keyring import KeyRing, KeyRingError
+
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Frozen settings."""
+
+    process: ProcessConfig
+    database_url: str
+    scheduler: str  #: its address
+    keyring: KeyRing | None  #: None only while faults are being collected
+    admin_digest: bytes | None  #: SHA-256 of the admin token; None: the table of tokens stays as it is
+
+
+def read_config(env: Environment) -> GatewayConfig:
+    """Read the environment."""
+    return GatewayConfig(
+        process=read_process_config(env),
+        database_url=env.text("TASKFORGE_DATABASE_URL"),
+        scheduler=env.address("TASKFORGE_SCHEDULER"),
+        keyring=_keyring(env),
+        admin_digest=_admin_digest(env),
+    )
+
+
+def _keyring(env: Environment) -> KeyRing | None:
+    name = "TASKFORGE_KEYRING_FILE"
+    path = env.text(name)
+    if not path:
+        return None
+    try:
+        return KeyRing.load(Path(path))
+    except KeyRingError as error:
+        for fault in error.faults:
+            env.fault(name, f"names a key ring that is not usable: {fault}")
+        return None
+
+
+def _admin_digest(env: Environment) -> bytes | None:
+    name = "TASKFORGE_ADMIN_TOKEN_SHA256"
+    digest = env.text(name, "")
+    if not digest:
+        return None
+    if not _DIGEST.fullmatch(digest):
+        env.fault(name, "is no SHA-256 in hex: it must have 64 hexadecimal digits")
+        return None
+    return bytes.fromhex(digest)

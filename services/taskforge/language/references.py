@@ -1,0 +1,300 @@
+"""Checks what expressions refer to: steps that have ended, declared inputs, known fields, secrets in their places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from taskforge.domain.workflow import JsonValue
+from taskforge.language import cel
+from taskforge.language.cel import CompileError
+from taskforge.language.cel_ast import Reference
+from taskforge.language.document_fields import SECRET_NAME
+from taskforge.language.drafts import Draft, Drafts
+from taskforge.language.expressions import Part, ScanError, split_template
+from taskforge.language.paths import format_reference
+from taskforge.language.places import Kind, Place, locate, reference_length
+from taskforge.language.problems import Problem, Severity, did_you_mean, format_path
+from taskforge.language.yaml_tree import Tree
+
+_WEBHOOK_FIELDS = frozenset({"method", "headers", "query", "body", "received_at"})
+_SCHEDULE_FIELDS = frozenset({"nominal_at"})
+_RUN_FIELDS = frozenset({"id", "workflow", "created_at"})
+_STEP_FIELDS = ("output", "state")
+_OUTPUT_FIELDS: Mapping[str, frozenset[str] | None] = {
+    "http": frozenset({"status", "headers", "body", "elapsed_ms"}),
+    "switch": frozenset({"branch"}),
+    "log": frozenset(),
+    "fail": frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Who reads, and what it may see."""
+
+    reader: Draft | None = None  #: None: the workflow's output, or a trigger
+    names: frozenset[str] = frozenset({"inputs", "trigger", "steps", "run"})
+    before: int = 0  #: bit set of the steps that have ended
+    trigger_fields: frozenset[str] = frozenset()
+    must_be_cheap: bool = False
+
+
+@dataclass(slots=True)
+class Reads:
+    """What the expressions of one step use."""
+
+    steps: set[int] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
+
+
+class _WrongError(Exception):
+    """A reference that cannot work."""
+
+    def __init__(self, message: str, hint: str = "", code: str = "TF1202", severity: Severity = Severity.ERROR) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.code = code
+        self.severity = severity
+
+
+class ReferenceChecker:
+    """Checks the expressions of one file."""
+
+    def __init__(self, tree: Tree, drafts: Drafts, problems: list[Problem], *, maybe_missing: Iterable[str]) -> None:
+        self._tree = tree
+        self._drafts = drafts
+        self._problems = problems
+        inputs = tree.value.get("inputs")
+        self._inputs = frozenset(inputs) if isinstance(inputs, dict) else frozenset()
+        self._maybe_missing = frozenset(maybe_missing)  # inputs that need not be given and have no default
+
+    def check(self, place: Place, scope: Scope, reads: Reads) -> None:
+        """Check one string of the document and note what it reads."""
+        if place.kind is Kind.FIXED:
+            return self.refuse(place)
+        try:
+            parts = split_template(place.text)
+        except ScanError as error:
+            hint = "a # after a space starts a comment: quote the value" if "}}" not in place.text else ""
+            return self._report(place, error.offset, 3, _WrongError(str(error), hint, "TF1201"))
+        code = [part for part in parts if part.is_code]
+        if place.kind is Kind.CONDITION and (len(parts) != 1 or not code):
+            return self._report(place, 0, len(place.text), _WrongError("a condition is one expression", code="TF1101"))
+        for part in code:
+            self._expression(place, part, scope, reads)
+        return None
+
+    def refuse(self, place: Place) -> None:
+        """Report an expression where none is possible, unless the place is reported already."""
+        path = format_path(place.path)
+        if not any(problem.path == path for problem in self._problems):
+            self._report(place, 0, len(place.text), _WrongError("an expression is not possible here", code="TF1201"))
+
+    def _expression(self, place: Place, part: Part, scope: Scope, reads: Reads) -> None:
+        try:
+            expression = cel.compile(part.text)
+        except CompileError as error:
+            wrong = _WrongError(error.message, error.hint, error.code)
+            return self._report(place, part.offset + error.offset, error.length, wrong)
+        if place.kind is Kind.CONDITION and expression.result_type not in ("bool", "dyn"):
+            wrong = _WrongError(f"a condition must be true or false, this is {expression.result_type}", code="TF1101")
+            self._report(place, part.offset, len(part.text), wrong)
+        if scope.must_be_cheap and not expression.is_cheap:
+            wrong = _WrongError("this is too costly here", "do it in a step; triggers are judged on arrival", "TF1205")
+            self._report(place, part.offset, len(part.text), wrong)
+        is_guarded = any(reference.guarded or reference.path[2:3] == ("state",) for reference in expression.references)
+        for reference in expression.references:
+            try:
+                self._reference(reference, place, scope, reads)
+                if not is_guarded:
+                    self._maybe(reference, scope)
+            except _WrongError as wrong:
+                length = reference_length(expression.source, reference.offset)
+                self._report(place, part.offset + reference.offset, length, wrong)
+        return None
+
+    # --- one reference ----------------------------------------------------------------------------
+
+    def _reference(self, reference: Reference, place: Place, scope: Scope, reads: Reads) -> None:
+        root = reference.path[0]
+        if root == "secrets":
+            reads.secrets.add(_secret(reference, place))
+        elif root not in scope.names:
+            raise _WrongError(f"'{root}' is not available here", f"here are: {', '.join(sorted(scope.names))}")
+        elif root == "inputs":
+            _check_field(reference, self._inputs, "input")
+        elif root == "run":
+            _check_field(reference, _RUN_FIELDS, "field of run")
+        elif root == "trigger":
+            _check_trigger(reference, scope.trigger_fields)
+        else:
+            reads.steps.add(self._step(reference, scope).index)
+
+    def _step(self, reference: Reference, scope: Scope) -> Draft:
+        path = reference.path
+        if len(path) < 2 or not isinstance(path[1], str):
+            raise _WrongError("a step is named, not computed", "write steps.NAME.output")
+        other = self._drafts.by_id.get(path[1])
+        if other is None:
+            raise _WrongError(f"no step '{path[1]}'", did_you_mean(path[1], self._drafts.by_id))
+        self._check_order(other, scope)
+        if len(path) > 2 and path[2] not in _STEP_FIELDS:
+            if path[2] == "error":
+                raise _WrongError(f"{format_reference(path[:3])} is not available yet", code="TF1104")
+            raise _WrongError(f"a step has no '{path[2]}'", f"read {format_reference(path[:2])}.output.{path[2]}?")
+        if not reference.guarded:
+            _check_output(other, reference)
+        return other
+
+    def _check_order(self, other: Draft, scope: Scope) -> None:
+        reader = scope.reader
+        if reader is None:
+            return
+        if other is reader:
+            raise _WrongError(f"step '{other.id}' reads itself", code="TF1203")
+        if other.is_inside(reader) or other.index > reader.index:
+            raise _WrongError(f"step '{other.id}' runs after '{reader.id}'", "a step reads steps above it", "TF1203")
+        taken = dict(reader.ancestors())
+        if any(switch in taken and taken[switch] != branch for switch, branch in other.ancestors()):
+            raise _WrongError(
+                f"steps '{other.id}' and '{reader.id}' are in two branches: only one of them runs", code="TF1203"
+            )
+        if not scope.before >> other.index & 1:
+            names = [*_written_needs(reader, self._drafts), other.id]
+            raise _WrongError(
+                f"step '{other.id}' may not have finished when '{reader.id}' starts",
+                f"add it: needs: [{', '.join(names)}]",
+                "TF1203",
+            )
+
+    def _maybe(self, reference: Reference, scope: Scope) -> None:
+        """Warn of a value that some runs do not have, read in an expression that tests nothing."""
+        path = reference.path
+        if path[0] == "inputs" and len(path) > 1 and path[1] in self._maybe_missing:
+            reason = f"the input '{path[1]}' has no default and need not be given"
+            raise _maybe_missing(reason, path[:2])
+        if path[0] != "steps" or len(path) < 3 or path[2] != "output":
+            return
+        skipped = self._why_skipped(self._drafts.by_id[str(path[1])], scope)
+        if skipped is not None:
+            raise _maybe_missing(skipped, path[:3])
+
+    def _why_skipped(self, other: Draft, scope: Scope) -> str | None:
+        taken = dict(scope.reader.ancestors()) if scope.reader is not None else {}
+        if any(other.id in condition or condition == other.raw.get("if") for condition in _conditions(scope.reader)):
+            return None  # whoever tests the step before, knows
+        for switch, branch in other.ancestors():
+            if taken.get(switch) != branch:
+                return f"step '{other.id}' runs only in one branch of '{switch.id}'"
+        if "if" in other.raw:
+            return f"step '{other.id}' is skipped when its `if` is false"
+        inherited = [draft.raw.get("on_error") for draft in (other, *(switch for switch, _ in other.ancestors()))]
+        if next((value for value in inherited if value), None) == "continue":
+            return f"step '{other.id}' may have failed (on_error: continue)"
+        return None
+
+    def _report(self, place: Place, offset: int, length: int, wrong: _WrongError) -> None:
+        span = locate(self._tree, place.path, place.text, offset, length)
+        self._problems.append(
+            Problem(
+                code=wrong.code,
+                severity=wrong.severity,
+                message=str(wrong),
+                hint=wrong.hint,
+                path=format_path(place.path),
+                line=span.line,
+                column=span.column,
+                end_column=span.end_column,
+            )
+        )
+
+
+def _maybe_missing(reason: str, path: tuple[str | int, ...]) -> _WrongError:
+    return _WrongError(reason, f"guard it: has({format_reference(path)}) ? … : …", "TF1901", Severity.WARNING)
+
+
+def _secret(reference: Reference, place: Place) -> str:
+    if place.kind is not Kind.HTTP:
+        allowed = "http steps: url, query, headers, body and auth"
+        raise _WrongError("a secret is not possible here", f"secrets are read only in {allowed}", "TF1204")
+    path = reference.path
+    name = path[1] if len(path) > 1 else None
+    if not isinstance(name, str) or reference.dynamic:
+        raise _WrongError("a secret is named, not computed", "write secrets.NAME", "TF1204")
+    if not re.fullmatch(SECRET_NAME, name):
+        raise _WrongError(f"'{name}' is not the name of a secret", code="TF1204")
+    if len(path) > 2:
+        raise _WrongError("a secret is text; it has no fields", code="TF1204")
+    return name
+
+
+def _check_field(reference: Reference, known: frozenset[str], what: str) -> None:
+    path = reference.path
+    if len(path) > 1 and path[1] not in known:
+        raise _WrongError(
+            f"no {what} '{path[1]}'", did_you_mean(str(path[1]), known) if known else "declare it below inputs"
+        )
+
+
+def _check_trigger(reference: Reference, known: frozenset[str]) -> None:
+    path = reference.path
+    if len(path) < 2 or path[1] in known:
+        return
+    kind = "webhook" if path[1] in _WEBHOOK_FIELDS else "schedule" if path[1] in _SCHEDULE_FIELDS else None
+    if kind is not None:
+        raise _WrongError(f"no {kind} starts this workflow, so trigger has no '{path[1]}'")
+    raise _WrongError(f"no field of trigger '{path[1]}'", did_you_mean(str(path[1]), known))
+
+
+def trigger_fields(*, webhook: bool, schedule: bool) -> frozenset[str]:
+    """The fields that `trigger` can have."""
+    fields = frozenset({"type", "id"})
+    return fields | (_WEBHOOK_FIELDS if webhook else frozenset()) | (_SCHEDULE_FIELDS if schedule else frozenset())
+
+
+def _check_output(step: Draft, reference: Reference) -> None:
+    """Refuse fields that the step's output certainly does not have."""
+    path = reference.path
+    if len(path) < 4 or path[2] != "output" or step.document is None:
+        return
+    action = step.document.action
+    known = _OUTPUT_FIELDS.get(action)
+    if known is not None and path[3] not in known:
+        hint = did_you_mean(str(path[3]), known) if known else ""
+        raise _WrongError(f"the output of {action} step '{step.id}' has no '{path[3]}'", hint)
+    if action == "http" and path[3] == "headers" and len(path) > 4 and path[4] != str(path[4]).lower():
+        raise _WrongError("names of headers are lower-case in the output", f"write '{str(path[4]).lower()}'")
+    if step.document.transform is not None and "value" in step.document.transform.model_fields_set:
+        _check_literal(step.document.transform.value, path, step.id)
+
+
+def _check_literal(value: JsonValue, path: tuple[str | int, ...], step: str) -> None:
+    """Follow a path into a transform's `value` as far as it is written out."""
+    for depth in range(3, len(path)):
+        if not isinstance(value, dict):
+            return
+        if path[depth] not in value:
+            where = format_reference(path[:depth])
+            raise _WrongError(f"{where} has no '{path[depth]}'", did_you_mean(str(path[depth]), value))
+        value = value[path[depth]]
+
+
+def _written_needs(draft: Draft, drafts: Drafts) -> list[str]:
+    """What `needs` says, or would say for the default."""
+    written = draft.raw.get("needs")
+    if isinstance(written, list):
+        return [name for name in written if isinstance(name, str)]
+    return [draft.above.id] if draft.above is not None else []
+
+
+def _conditions(reader: Draft | None) -> Iterator[str]:
+    """The conditions under which a step runs: its own, and those of the branches it is in."""
+    if reader is None:
+        return
+    yield str(reader.raw.get("if", ""))
+    for switch, branch in reader.ancestors():
+        document = switch.branches[branch]
+        yield str(switch.raw.get("if", ""))
+        yield (document.condition or "") if document is not None else ""

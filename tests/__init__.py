@@ -1,0 +1,1 @@
+"""The tests: one folder a layer, and `support` for what they share."""

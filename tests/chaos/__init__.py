@@ -1,0 +1,1 @@
+"""Killing parts of the running product, and what must hold afterwards."""

@@ -1,0 +1,118 @@
+"""200 runs, one `kill -9`: nothing that was confirmed is lost, nothing is done twice that need not be."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from tests.chaos.conftest import LEASE_SECONDS
+from tests.chaos.driver import Driver, Hook
+from tests.chaos.history import count_unfinished, read_history, read_tickets
+from tests.chaos.invariants import check, rests
+from tests.chaos.ledger import Ledger
+from tests.chaos.rows import History, Outside
+from tests.support.api import Api
+from tests.support.stack import OwnStack
+from tests.support.waiting import eventually
+
+RUNS = 200
+_KILL_AFTER = 60
+_AT_ONCE = 8
+#: A lease, two sweeps, a restart and the backlog.
+_RECOVERY_SECONDS = 60.0
+_SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
+
+#: Both requests may be repeated; each reports its ticket, and the second leaves time to be killed in.
+WORKFLOW = """
+name: {name}
+inputs:
+  ticket: {{type: string}}
+triggers:
+  - id: hook
+    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
+    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
+steps:
+  - id: look
+    http: {{url: "{ledger}/look?ticket=${{{{ inputs.ticket }}}}"}}
+  - id: shape
+    transform: {{value: {{ticket: "${{{{ steps.look.output.body.ticket }}}}"}}}}
+  - id: notify
+    http:
+      method: POST
+      url: "{ledger}/notify?delay=0.3&ticket=${{{{ inputs.ticket }}}}"
+      json: {{ticket: "${{{{ steps.shape.output.ticket }}}}"}}
+    effect: idempotent
+output: ${{{{ steps.notify.output.body.ticket }}}}
+"""
+_STEPS = {"look": 0, "notify": 2}
+
+
+@pytest.fixture
+async def api(stack: OwnStack) -> AsyncIterator[Api]:
+    client = Api(stack.server, stack.token, timeout=5.0)
+    yield client
+    await client.close()
+
+
+@pytest.mark.parametrize("victim", ["gateway", "ingest", "scheduler", "executor-1", "valkey", "postgres"])
+async def test_a_kill_loses_nothing(victim: str, stack: OwnStack, api: Api, ledger: Ledger) -> None:
+    name = f"kill-{victim}"
+    await api.set_secret("CHAOS_HOOK", _SECRET)
+    await api.apply(WORKFLOW.format(name=name, ledger=ledger.url))
+    hook = Hook(url=stack.server + await api.hook_path(name), secret=_SECRET)
+    killed = stack.pids()[victim]
+
+    async with aiohttp.ClientSession() as http:
+        driver = Driver(api, http, name, hook)
+        tickets = [f"{name}-{number}" for number in range(RUNS)]
+        starting = asyncio.create_task(driver.start(tickets, at_once=_AT_ONCE))
+        await eventually(lambda: _at_least(_KILL_AFTER, driver), within=30.0)
+        stack.kill(victim)
+        await starting
+
+    history, outside = await _at_rest(stack, name, driver, ledger)
+    assert len(driver.acknowledged) == RUNS
+    assert check(history, outside) == []
+    assert list(rests(history, grace=2.0)) == []
+    assert {run.state for run in history.runs} == {"SUCCEEDED"}
+    if victim.startswith("executor"):
+        _was_taken_over(history)
+    await eventually(lambda: _is_back(stack, victim, killed), within=20.0, pause=0.5)
+
+
+def _at_least(count: int, driver: Driver) -> None:
+    assert len(driver.acknowledged) >= count, f"{len(driver.acknowledged)} starts are confirmed"
+
+
+async def _at_rest(stack: OwnStack, name: str, driver: Driver, ledger: Ledger) -> tuple[History, Outside]:
+    """Wait until every run has ended; then everything that is known about them."""
+
+    async def ended() -> None:
+        async with stack.database() as connection:
+            unfinished = await count_unfinished(connection, name)
+        assert unfinished == 0, f"{unfinished} runs have not ended"
+
+    await eventually(ended, within=_RECOVERY_SECONDS, pause=0.25)
+    async with stack.database() as connection:
+        history = await read_history(connection, name)
+        tickets = await read_tickets(connection, name)
+    outside = Outside(acknowledged=driver.acknowledged, ledger=ledger.lines(), tickets=tickets, effects=_STEPS)
+    return history, outside
+
+
+def _was_taken_over(history: History) -> None:
+    """What the killed executor held ran again, and on the other one."""
+    lost = {(a.run_id, a.step): a.executor_id for a in history.attempts if a.outcome in ("CRASHED", "UNKNOWN")}
+    assert lost, f"the executor held nothing when it was killed: leases are {LEASE_SECONDS} s"
+    won = {(a.run_id, a.step): a.executor_id for a in history.attempts if a.outcome == "SUCCEEDED"}
+    assert all(won[place] != executor for place, executor in lost.items())
+
+
+def _is_back(stack: OwnStack, victim: str, killed: int) -> None:
+    assert stack.pids().get(victim, killed) != killed, f"{victim} was not started again"
+    assert stack.is_healthy()
