@@ -1,7 +1,5 @@
 """The outside world: a server that writes each request down for good before it answers.
 
-    python -m tests.chaos.ledger FILE      says `listening on PORT`
-
 `?delay=SECONDS` keeps the caller waiting after the line was written: its effect has happened, and it does not know yet.
 """
 
@@ -15,15 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 from uuid import UUID
 
 from aiohttp import web
 
 from tests.chaos.rows import LedgerLine
-from tests.support.places import clean_environment, short_folder
-from tests.support.processes import Process
-
-_READY = "listening on "
+from tests.support.places import short_folder
+from tests.support.servers import ServerProcess, serve
 
 
 class Ledger:
@@ -31,22 +28,16 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "ledger.jsonl"
-        self._process = Process(
-            [sys.executable, "-m", "tests.chaos.ledger", str(self._file)],
-            log=folder / "ledger.log",
-            env=clean_environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
-        self._process.ready_when(lambda: _READY in self._process.output())
-        self.url = f"http://127.0.0.1:{int(self._process.output().rpartition(_READY)[2])}"
+        self._server = ServerProcess("tests.chaos.ledger", str(self._file), log=folder / "ledger.log")
+        self.url = self._server.url
 
     def lines(self) -> list[LedgerLine]:
         """Every request that arrived so far, oldest first. A line that is being written is left out."""
-        text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
-        return [_parse(line) for line in text.split("\n")[:-1]]
+        return [_parse(line) for line in self._file.read_text(encoding="utf-8").split("\n")[:-1]]
 
     def stop(self) -> None:
         """End the server."""
-        self._process.kill()
+        self._server.stop()
 
 
 @contextmanager
@@ -72,35 +63,26 @@ def _parse(line: str) -> LedgerLine:
     )
 
 
-def _serve(path: Path) -> None:
-    with path.open("ab", buffering=0) as file:
+def _application(file: BinaryIO) -> web.Application:
+    async def write_down(request: web.Request) -> web.Response:
+        line = {
+            "at": time.time(),
+            "run": request.headers["TaskForge-Run"],
+            "step": request.headers["TaskForge-Step"],
+            "attempt": request.headers["TaskForge-Attempt"],
+            "key": request.headers.get("Idempotency-Key", ""),
+            "ticket": request.query["ticket"],
+        }
+        file.write(json.dumps(line).encode() + b"\n")
+        os.fdatasync(file.fileno())
+        await asyncio.sleep(float(request.query.get("delay", "0")))
+        return web.json_response({"ticket": line["ticket"]})
 
-        async def write_down(request: web.Request) -> web.Response:
-            line = {
-                "at": time.time(),
-                "run": request.headers.get("TaskForge-Run", ""),
-                "step": request.headers.get("TaskForge-Step", ""),
-                "attempt": request.headers.get("TaskForge-Attempt", "0"),
-                "key": request.headers.get("Idempotency-Key", ""),
-                "ticket": request.query.get("ticket", ""),
-            }
-            file.write(json.dumps(line).encode() + b"\n")
-            os.fdatasync(file.fileno())
-            await asyncio.sleep(float(request.query.get("delay", "0")))
-            return web.json_response({"ticket": line["ticket"]})
-
-        application = web.Application()
-        application.router.add_route("*", "/{rest:.*}", write_down)
-        asyncio.run(_listen(application))
-
-
-async def _listen(application: web.Application) -> None:
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(f"{_READY}{runner.addresses[0][1]}", flush=True)
-    await asyncio.Event().wait()
+    application = web.Application()
+    application.router.add_route("*", "/{rest:.*}", write_down)
+    return application
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
+    with Path(sys.argv[1]).open("ab", buffering=0) as ledger_file:
+        serve(_application(cast("BinaryIO", ledger_file)))

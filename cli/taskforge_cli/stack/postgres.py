@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from taskforge_cli.stack import unprivileged
-from taskforge_cli.stack.errors import RootUnsupported, StackError, StartFailed
+from taskforge_cli.stack.errors import HomeUnusable, RootUnsupported, StackError, StartFailed
 from taskforge_cli.stack.install import Programs
 from taskforge_cli.stack.processes import cluster_name
 from taskforge_cli.stack.unprivileged import Identity
@@ -91,9 +91,15 @@ def prepare(cluster: Cluster, settings: Mapping[str, str]) -> bool:
     """Make the cluster if there is none, write its configuration. Returns whether it was made now.
 
     Raises:
+        HomeUnusable: the data belongs to somebody else.
         RootUnsupported: this is root and there is no way to run PostgreSQL.
         StartFailed: initdb failed.
     """
+    if cluster.data.exists() and not os.access(cluster.data, os.R_OK | os.X_OK):
+        raise HomeUnusable(
+            f"{cluster.data} belongs to user {cluster.data.stat().st_uid} and cannot be read here",
+            hint="start it where it was made, or give the folder to this user with chown -R",
+        )
     identity = _identity(cluster)
     cluster.sockets.mkdir(mode=0o700, exist_ok=True)
     made = not cluster.exists

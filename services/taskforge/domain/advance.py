@@ -34,7 +34,7 @@ from taskforge.domain.run import (
     StepView,
 )
 from taskforge.domain.states import RUN_FINAL, AttemptOutcome, RunState, StepState
-from taskforge.domain.workflow import Effect, JsonValue, OnUnknown, Step
+from taskforge.domain.workflow import NO_RETRY, Effect, JsonValue, OnUnknown, RetryPolicy, Step
 
 _STOPPABLE = frozenset({StepState.QUEUED, StepState.RETRYING, StepState.WAITING})
 _REDRIVABLE = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.RUNNING})
@@ -110,7 +110,7 @@ class _Turn:
         view = self._view(event.step)
         if view.state is not StepState.RUNNING:
             return Refused(reason=f"step is {view.state}")
-        self._apply(event.step, view, event.outcome, event.jitter)
+        self._apply(event.step, view, event.outcome, event.jitter, self.workflow.steps[event.step].retry)
         self._settle(event.step)
         return None
 
@@ -120,6 +120,8 @@ class _Turn:
         pending = view.state is StepState.PENDING and self._is_ready(event.step)
         if self.state is not RunState.RUNNING or not (pending or view.state is StepState.QUEUED):
             return Refused(reason=f"step is {view.state}, run is {self.state}")
+        if isinstance(event.outcome, Released | Cancelled):
+            return Refused(reason="a carried step has ended; what has not is not reported")
         unclaimed_end = isinstance(event.outcome, Skipped) or (
             isinstance(event.outcome, Failed) and event.outcome.error.kind in (ErrorKind.EXPRESSION, ErrorKind.OUTPUT)
         )
@@ -130,7 +132,8 @@ class _Turn:
             # Queued by the event before this one, mostly in the same transaction: it still passes through RUNNING.
             carried = replace(carried, state=StepState.RUNNING)
             self._change(event.step, carried, "carried")
-        self._apply(event.step, carried, event.outcome, 0.0)
+        # Not retried: an evaluation of the same data fails again.
+        self._apply(event.step, carried, event.outcome, 0.0, NO_RETRY)
         self._settle(event.step)
         return None
 
@@ -199,7 +202,7 @@ class _Turn:
 
     # --- outcomes of an attempt -----------------------------------------------------------------
 
-    def _apply(self, index: int, view: StepView, outcome: Outcome, jitter: float) -> None:
+    def _apply(self, index: int, view: StepView, outcome: Outcome, jitter: float, policy: RetryPolicy) -> None:
         step = self.workflow.steps[index]
         match outcome:
             case Succeeded(output=output, branch=branch):
@@ -209,7 +212,7 @@ class _Turn:
             case Skipped(reason=reason):
                 self._change(index, replace(view, state=StepState.SKIPPED), reason)
             case Failed(error=error):
-                self._failed_attempt(step, view, error, jitter)
+                self._failed_attempt(step, view, error, jitter, policy)
             case Cancelled():
                 self._end_attempt(step, view, AttemptOutcome.CANCELLED)
                 self._change(index, replace(view, state=StepState.CANCELLED), "run_cancelled")
@@ -219,11 +222,11 @@ class _Turn:
             case _:
                 assert_never(outcome)
 
-    def _failed_attempt(self, step: Step, view: StepView, error: StepError, jitter: float) -> None:
+    def _failed_attempt(self, step: Step, view: StepView, error: StepError, jitter: float, policy: RetryPolicy) -> None:
         failed = replace(view, failures=view.failures + 1)
         timed_out = error.kind is ErrorKind.TIMEOUT
         self._end_attempt(step, failed, AttemptOutcome.TIMED_OUT if timed_out else AttemptOutcome.FAILED, error)
-        verdict = retry.decide(step.retry, error, attempt=failed.failures, elapsed=view.elapsed, jitter=jitter)
+        verdict = retry.decide(policy, error, attempt=failed.failures, elapsed=view.elapsed, jitter=jitter)
         match verdict:
             case retry.RetryIn(delay=delay) if not self._stopping():
                 waiting = replace(failed, state=StepState.RETRYING)

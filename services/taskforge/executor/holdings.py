@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -81,20 +81,24 @@ class Holding:
 
 
 class Holdings:
-    """All of them, by step. `changed` is set whenever one ends or leases turn out to be shorter."""
+    """All of them, by step."""
 
     def __init__(self) -> None:
         self._all: set[Holding] = set()
         self._by_step: dict[tuple[bytes, int], Holding] = {}
         self.lease_seconds: float | None = None  #: the shortest lease granted so far
-        self.shortened = asyncio.Event()
-        self.freed = asyncio.Event()
+        self.shortened = asyncio.Event()  #: set when leases turn out to be shorter than any before
+        self._on_free: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __iter__(self) -> Iterator[Holding]:
         return iter(tuple(self._all))
+
+    def when_free(self, callback: Callable[[], None]) -> None:
+        """Call back whenever work under a lease has ended."""
+        self._on_free = callback
 
     def holds(self, run_id: bytes, step: int) -> bool:
         """Whether somebody here works on the step."""
@@ -124,7 +128,7 @@ class Holdings:
         self._forget(holding)
         self._all.discard(holding)
         HELD.set(len(self._all))
-        self.freed.set()
+        self._on_free()
 
     def _displace(self, lease: Lease) -> bool:
         """Make room for a lease: whoever works under an older lease of the same step has lost it."""

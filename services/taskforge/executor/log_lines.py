@@ -22,7 +22,7 @@ class Numbers:
 
 
 class LogLines:
-    """Collects lines. The scheduler keeps each (attempt, number) once, so an attempt that is repeated says nothing twice."""
+    """Collects lines. The scheduler keeps each number of an attempt once: what is sent again is not said twice."""
 
     def __init__(self, run_id: UUID, step: int, numbers: Numbers, masker: Masker) -> None:
         self.lines: list[pb.LogLine] = []

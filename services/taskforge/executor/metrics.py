@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-STEPS = Counter("taskforge_executor_steps", "Steps this executor ran or carried, by kind and outcome.", ["kind", "outcome"])
+STEPS = Counter(
+    "taskforge_executor_steps", "Steps this executor ran or carried, by kind and outcome.", ["kind", "outcome"]
+)
 STRETCHES = Counter("taskforge_executor_stretches", "Reported stretches, by what the scheduler said.", ["result"])
 LEASES_LOST = Counter("taskforge_executor_leases_lost", "Leases that were lost while their step was under way.")
 HELD = Gauge("taskforge_executor_held_leases", "Leases held now.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -26,6 +27,7 @@ class RunView:
 
     def __init__(self, definition: Definition, grant: Grant) -> None:
         self.run_id = UUID(bytes=grant.lease.run_id)
+        self.epoch = grant.epoch  #: steps that wait behind a redriven one were redriven with it
         self.definition = definition
         self.secrets: set[Secret] = set()  #: every secret that was resolved for this run
         self.checked: set[int] = set()  #: steps whose `if` was found to hold
@@ -68,11 +70,19 @@ class RunView:
         steps[grant.lease.step] = StepView(
             state=StepState.RUNNING, attempt=grant.attempt, epoch=grant.epoch, token=grant.lease.token
         )
-        self._snapshot = Snapshot(workflow=self.definition.workflow, state=RunState.RUNNING, steps=steps)
+        self._snapshot = replace(self._snapshot, steps=steps)
 
     def finish(self, index: int, outcome: Outcome) -> list[int]:
         """Note the leased step's end; the steps that it made ready, in the order of the file."""
         return self._take(Finished(step=index, outcome=outcome)) or []
+
+    def fail(self, index: int, error: StepError) -> None:
+        """Note that the leased step failed for good. Only the scheduler knows whether it is tried again, but should
+        this task hear of the run again, it was not.
+        """
+        steps = {**self._snapshot.steps, index: StepView(state=StepState.FAILED)}
+        self._snapshot = replace(self._snapshot, steps=steps)
+        self._tell(index, StepState.FAILED, None, _shown(error))
 
     def carry(self, index: int, outcome: Outcome) -> list[int] | None:
         """Note the end of a step that was evaluated ahead; None if the core does not allow it."""
@@ -109,4 +119,6 @@ def _shown(error: StepError) -> JsonValue:
 
 
 def _rfc3339(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    )

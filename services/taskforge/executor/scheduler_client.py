@@ -32,9 +32,7 @@ class SchedulerClient:
             poll=poll,
             limit=limit,
         )
-        response: pb.ClaimStepsResponse = await self._peer.call(
-            self._stub.ClaimSteps, request, timeout=_ANSWER_SECONDS
-        )
+        response: pb.ClaimStepsResponse = await self._peer.call(self._stub.ClaimSteps, request, timeout=_ANSWER_SECONDS)
         return response.grants
 
     async def renew(self, leases: Sequence[pb.Lease], *, timeout: float) -> Sequence[int]:
@@ -71,9 +69,7 @@ class SchedulerClient:
     async def read_secrets(self, names: Sequence[str]) -> Sequence[pb.SealedSecret]:
         """Read sealed secrets; unknown ones are left out."""
         request = pb.GetSecretsRequest(names=names)
-        response: pb.GetSecretsResponse = await self._peer.call(
-            self._stub.GetSecrets, request, timeout=_ANSWER_SECONDS
-        )
+        response: pb.GetSecretsResponse = await self._peer.call(self._stub.GetSecrets, request, timeout=_ANSWER_SECONDS)
         return response.secrets
 
 

@@ -15,7 +15,8 @@ class Compiler:
     """Compiles definitions, and remembers the last ones by their text."""
 
     def __init__(self) -> None:
-        # One thread, so that the cache is filled once for each text and the expression library is used by one at a time.
+        # One thread, so that each text is compiled once, and nothing asks whether the expression library is
+        # safe to use from two.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compiler")
         self._parse = lru_cache(maxsize=_KEPT_TEXTS)(parse_workflow)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -90,20 +89,20 @@ def accepted_run(start: pb.StartRun, revision: CompiledRevision, workflow: Workf
     )
 
 
-def _complete_inputs(workflow: Workflow, given: Mapping[str, JsonValue]) -> str:
+def _complete_inputs(workflow: Workflow, given: dict[str, JsonValue]) -> str:
+    _storable(workflow, given)  # first: a schema is not asked about NaN, or about a tree that never ends
     checked = check_inputs(workflow, given)
     if checked.violations:
         raise _inputs_invalid(workflow.name, [_violation(violation) for violation in checked.violations])
-    encoded = encode_checked(dict(checked.values))
+    return _storable(workflow, dict(checked.values))
+
+
+def _storable(workflow: Workflow, values: dict[str, JsonValue]) -> str:
+    encoded = encode_checked(values)
     if isinstance(encoded, bytes):
         return encoded.decode()
-    raise _inputs_invalid(
-        workflow.name,
-        [
-            FieldViolation(field=f"inputs{problem.path.replace('/', '.')}", description=problem.message)
-            for problem in encoded
-        ],
-    )
+    places = [(f"inputs{problem.path.replace('/', '.')}", problem.message) for problem in encoded]
+    raise _inputs_invalid(workflow.name, [FieldViolation(field=place, description=text) for place, text in places])
 
 
 def _violation(violation: InputViolation) -> FieldViolation:

@@ -15,20 +15,15 @@ from taskforge.store.run_reads import AttemptRow, EventRow, LogRow, RunRecord, R
 from taskforge.v1 import run_pb2
 
 
-def run_state(state: str) -> run_pb2.Run.State:
-    """A run's state by its name."""
-    return run_pb2.Run.State.Value(f"STATE_{state}")
-
-
 def listed_run(row: RunRow) -> run_pb2.Run:
     """A run as lists show it: without steps, inputs and output."""
     return run_pb2.Run(
         name=run_name(row.run_id),
         workflow=workflow_name(row.workflow),
         revision=row.revision or 0,
-        state=run_state(row.state),
+        state=f"STATE_{row.state}",
         cause=run_pb2.Cause(
-            kind=run_pb2.Cause.Kind.Value(f"KIND_{row.cause_kind.upper()}"),
+            kind=f"KIND_{row.cause_kind.upper()}",
             trigger=row.cause_trigger,
             id=row.cause_id,
         ),
@@ -81,9 +76,7 @@ def _has_failed(row: StepRow | None) -> bool:
     return row is not None and row.state == StepState.FAILED
 
 
-def _definition(
-    run: str, step: Step, workflow: Workflow, attempts: Sequence[run_pb2.Attempt] | None
-) -> run_pb2.Step:
+def _definition(run: str, step: Step, workflow: Workflow, attempts: Sequence[run_pb2.Attempt] | None) -> run_pb2.Step:
     """What the definition says about a step."""
     return run_pb2.Step(
         name=f"{run}/steps/{step.id}",
@@ -104,7 +97,7 @@ def _state(message: run_pb2.Step, row: StepRow | None) -> run_pb2.Step:
         return message
     message.MergeFrom(
         run_pb2.Step(
-            state=run_pb2.Step.State.Value(f"STATE_{row.state}"),
+            state=f"STATE_{row.state}",
             reason=row.cause,
             attempt=row.attempt,
             crashes=row.crashes,

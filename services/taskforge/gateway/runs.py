@@ -100,9 +100,7 @@ class RunService(RunServiceServicer):
     ) -> pb.ListRunLogsResponse:
         """List the lines that a run logged, oldest first."""
         head, ids = await self._head(request.parent)
-        page = _LOGS.open(
-            request.page_size, request.page_token, head.run_id, request.step, request.after_sequence
-        )
+        page = _LOGS.open(request.page_size, request.page_token, head.run_id, request.step, request.after_sequence)
         step = _step_index(request.step, ids)
         after = max(page.after, request.after_sequence)
         rows = await self._parts.reads.logs(head.run_id, step=step, after=after, limit=page.limit)
@@ -174,7 +172,7 @@ def _wanted_state(state: int) -> RunState:
     known = run_pb2.Run.State.values()
     if state not in known or state == run_pb2.Run.State.STATE_UNSPECIFIED:
         raise field_invalid("states", f"hold {state}, which is no state of a run")
-    return RunState(run_pb2.Run.State.Name(state).removeprefix("STATE_"))  # type: ignore[arg-type]
+    return RunState(run_pb2.Run.State.Name(state).removeprefix("STATE_"))
 
 
 def _step_index(step: str, ids: StepIds) -> int | None:

@@ -1,4 +1,4 @@
-"""Waiting for a run to change. The database is polled, but only while somebody watches, and for all watchers at once."""
+"""Waiting for a run to change: the database is polled, for all watchers at once, and only while there are some."""
 
 from __future__ import annotations
 

@@ -81,6 +81,18 @@ class Environment:
             self.fault(name, f"names {path}, which holds fewer than 32 characters")
         return content
 
+    def loaded(self, name: str, load: Callable[[Path], T], refusal: type[Exception]) -> T | None:
+        """What `load` makes of a file that must be named. Its refusal may list several `faults`."""
+        path = self.text(name)
+        if not path:
+            return None
+        try:
+            return load(Path(path))
+        except refusal as error:
+            for fault in getattr(error, "faults", (error,)):
+                self.fault(name, f"names {path}, which cannot be used: {fault}")
+            return None
+
     def networks(self, name: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         """Comma-separated CIDR blocks."""
         found = []

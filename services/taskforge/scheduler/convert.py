@@ -7,11 +7,10 @@ import json
 from uuid import UUID
 
 from taskforge.domain.errors import InvalidArgument
-from taskforge.domain.json_values import check_json
+from taskforge.domain.json_values import MAX_BYTES, check_json
 from taskforge.domain.outcome import Cancelled, ErrorKind, Failed, Outcome, Released, Skipped, StepError, Succeeded
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 
-MAX_OUTPUT_BYTES = 1024 * 1024
 _KIND = pb.StepOutcome.Kind
 
 
@@ -71,15 +70,16 @@ def checked_json(text: str) -> str:
     Most outputs have no escapes, and the database itself refuses what is no JSON; only text that could hide a NUL or
     a lone surrogate is decoded here.
     """
-    if len(text) > MAX_OUTPUT_BYTES:
-        raise Unstorable(f"the output has more than {MAX_OUTPUT_BYTES} bytes")
+    # UTF-8 takes one to four bytes a character: most texts are short enough without counting.
+    if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
+        raise Unstorable(f"the output has more than {MAX_BYTES} bytes")
     if "\\u" in text:
         try:
-            problem = check_json(json.loads(text))
+            problems = check_json(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise Unstorable(f"the output is no JSON: {error}") from error
-        if problem:
-            raise Unstorable(f"the output cannot be stored: {problem}")
+        if problems:
+            raise Unstorable(f"the output cannot be stored: {problems[0]}")
     return text
 
 

@@ -8,11 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from taskforge.domain.run import Snapshot
+from taskforge.domain.run import Snapshot, StepView
 from taskforge.domain.states import StepState
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.scheduler.run_turn import RunTurn
 from taskforge.store.pool import Connection
+
+Results = Mapping[tuple[UUID, int], Mapping[str, Any]]
+
+_WITH_RESULT = (StepState.SUCCEEDED, StepState.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,40 +35,36 @@ async def build_grants(connection: Connection, plans: Sequence[GrantPlan], lease
     """Read what the plans need, in two queries at most, and build the messages in the same order."""
     if not plans:
         return []
-    outputs = await _read_outputs(connection, plans)
+    results = await _read_results(connection, plans)
     fresh = [plan.turn.row.run_id for plan in plans if plan.known is None]
     rows = await connection.rows("read_run_inputs", run_ids=fresh) if fresh else []
     inputs = {row["run_id"]: row for row in rows}
-    return [_grant(plan, outputs, inputs, lease) for plan in plans]
+    return [_grant(plan, results, inputs, lease) for plan in plans]
 
 
-async def _read_outputs(connection: Connection, plans: Sequence[GrantPlan]) -> dict[tuple[UUID, int], str]:
-    wanted = [(plan.turn.row.run_id, step) for plan in plans for step in _needed_outputs(plan)]
+async def _read_results(connection: Connection, plans: Sequence[GrantPlan]) -> Results:
+    wanted = [(plan.turn.row.run_id, step) for plan in plans for step in _needed_results(plan)]
     if not wanted:
         return {}
     rows = await connection.rows(
-        "read_outputs", run_ids=[run_id for run_id, _ in wanted], steps=[step for _, step in wanted]
+        "read_results", run_ids=[run_id for run_id, _ in wanted], steps=[step for _, step in wanted]
     )
-    return {(row["run_id"], row["step"]): row["output"] for row in rows}
+    return {(row["run_id"], row["step"]): row for row in rows}
 
 
-def _needed_outputs(plan: GrantPlan) -> list[int]:
-    """Outputs that steps which have not ended may read and that the executor does not have."""
+def _needed_results(plan: GrantPlan) -> list[int]:
+    """Results that steps which have not ended may read and that the executor does not have."""
     snapshot = plan.turn.snapshot
     read = {
         index for step in plan.turn.workflow.steps if not snapshot.step(step.index).is_final for index in step.reads
     }
     unknown = read.difference(plan.known or ())
-    return sorted(index for index in unknown if _stored_output(plan.turn, index))
-
-
-def _stored_output(turn: RunTurn, index: int) -> bool:
-    return turn.view(index).state is StepState.SUCCEEDED
+    return sorted(index for index in unknown if snapshot.step(index).state in _WITH_RESULT)
 
 
 def _grant(
     plan: GrantPlan,
-    outputs: Mapping[tuple[UUID, int], str],
+    results: Results,
     inputs: Mapping[UUID, Mapping[str, Any]],
     lease: timedelta,
 ) -> pb.Grant:
@@ -76,7 +76,7 @@ def _grant(
         epoch=view.epoch,
         revision_id=row.revision_id.bytes,
         workflow=row.workflow,
-        steps=_known_steps(plan, turn.snapshot, outputs),
+        steps=_known_steps(plan, turn.snapshot, results),
         lease_milliseconds=int(lease.total_seconds() * 1000),
     )
     if row.run_id in inputs and plan.known is None:
@@ -88,15 +88,20 @@ def _grant(
     return grant
 
 
-def _known_steps(plan: GrantPlan, snapshot: Snapshot, outputs: Mapping[tuple[UUID, int], str]) -> list[pb.KnownStep]:
+def _known_steps(plan: GrantPlan, snapshot: Snapshot, results: Results) -> list[pb.KnownStep]:
     known = plan.known or ()
     return [
-        pb.KnownStep(
-            step=index,
-            state=view.state,
-            output_json=outputs.get((plan.turn.row.run_id, index), ""),
-            branch_plus_one=0 if view.branch is None else view.branch + 1,
-        )
+        _known_step(index, view, results.get((plan.turn.row.run_id, index), {}))
         for index, view in snapshot.steps.items()
         if view.is_final and index not in known
     ]
+
+
+def _known_step(index: int, view: StepView, result: Mapping[str, Any]) -> pb.KnownStep:
+    return pb.KnownStep(
+        step=index,
+        state=view.state,
+        output_json=result.get("output"),
+        error_json=result.get("error"),
+        branch_plus_one=0 if view.branch is None else view.branch + 1,
+    )

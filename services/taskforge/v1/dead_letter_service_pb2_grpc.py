@@ -73,7 +73,7 @@ class DeadLetterServiceServicer:
     def GetDeadLetter(self, request, context):
         """Reads one dead letter.
 
-        Errors: DEAD_LETTER_NOT_FOUND. Idempotent.
+        Errors: DEAD_LETTER_NOT_FOUND, FIELD_INVALID (a short id that fits more than one). Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

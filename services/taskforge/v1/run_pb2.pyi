@@ -87,7 +87,7 @@ class Cause(_message.Message):
     def __init__(self, kind: _Optional[_Union[Cause.Kind, str]] = ..., trigger: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("name", "id", "kind", "state", "reason", "attempt", "max_attempts", "crashes", "output", "error", "start_time", "end_time", "due_time", "executor", "parent", "branch", "needs", "attempts")
+    __slots__ = ("name", "id", "kind", "state", "reason", "attempt", "max_attempts", "crashes", "output", "error", "start_time", "end_time", "due_time", "executor", "parent", "branch", "needs", "attempts", "output_omitted")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Step.State]
@@ -128,6 +128,7 @@ class Step(_message.Message):
     BRANCH_FIELD_NUMBER: _ClassVar[int]
     NEEDS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_OMITTED_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     kind: str
@@ -146,7 +147,8 @@ class Step(_message.Message):
     branch: int
     needs: _containers.RepeatedScalarFieldContainer[str]
     attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Step.State, str]] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., crashes: _Optional[int] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[StepError, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., due_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., executor: _Optional[str] = ..., parent: _Optional[str] = ..., branch: _Optional[int] = ..., needs: _Optional[_Iterable[str]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
+    output_omitted: bool
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[_Union[Step.State, str]] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., crashes: _Optional[int] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[StepError, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., due_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., executor: _Optional[str] = ..., parent: _Optional[str] = ..., branch: _Optional[int] = ..., needs: _Optional[_Iterable[str]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., output_omitted: _Optional[bool] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "epoch", "outcome", "error", "executor", "start_time", "end_time")

@@ -83,10 +83,11 @@ class RunServiceServicer:
     """
 
     def StartRun(self, request, context):
-        """Starts a run of the workflow's current revision. The answer is sent after the run is durable.
+        """Starts a run of the workflow's current revision. The answer is sent after the run is durable; it has no steps yet.
 
-        Errors: WORKFLOW_NOT_FOUND, INPUTS_INVALID, IDEMPOTENCY_KEY_REUSED, QUEUE_FULL. Idempotent when `request_id` is
-        given: the same id answers with the same run for at least 24 hours.
+        Errors: WORKFLOW_NOT_FOUND, INPUTS_INVALID, FIELD_INVALID (`request_id` or `labels`), IDEMPOTENCY_KEY_REUSED,
+        QUEUE_FULL, SCHEDULER_UNAVAILABLE (the run may exist: send the same `request_id` again). Idempotent when
+        `request_id` is given: the same id answers with the same run for at least 24 hours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,7 +68,8 @@ class WorkflowServiceServicer:
         changed keeps its revision. Schedules and webhooks follow the new revision at once; runs keep theirs.
         With `validate_only` nothing is stored.
 
-        Errors: WORKFLOW_INVALID with every fault of every file. Idempotent: the content decides.
+        Errors: WORKFLOW_INVALID with every fault of every file, also as JSON in the metadata `problems`; FIELD_INVALID for
+        no or too many sources. Idempotent: the content decides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

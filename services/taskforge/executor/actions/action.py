@@ -9,6 +9,7 @@ from uuid import UUID
 
 from taskforge.domain.outcome import Outcome
 from taskforge.domain.workflow import JsonValue, Step
+from taskforge.executor.log_lines import Numbers
 from taskforge.language.plan import StepPlan
 from taskforge.security.masking import Masker
 
@@ -30,9 +31,7 @@ class Attempt:
     context: Mapping[str, JsonValue]  #: for what is not a template: a switch's conditions
     masker: Masker
     log: LogSink
-    number: int  #: from 1 in each epoch
-    epoch: int
-    token: int
+    numbers: Numbers
 
     @property
     def step(self) -> Step:

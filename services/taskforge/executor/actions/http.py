@@ -37,9 +37,7 @@ class HttpAction:
             run_id=attempt.run_id,
             step=attempt.step.id,
             effect=attempt.step.effect,
-            epoch=attempt.epoch,
-            attempt=attempt.number,
-            token=attempt.token,
+            numbers=attempt.numbers,
         )
         request = build_request(attempt.params, identity)
         for _ in range(MAX_REDIRECTS + 1):
@@ -108,7 +106,9 @@ def _follow(
     if url.raw_fragment == "" and request.url.raw_fragment:
         url = url.with_fragment(request.url.fragment)
     following = request.redirected(
-        response.status, url, keep_header=lambda name, value: not is_for_one_origin(name) and masker.mask(value) == value
+        response.status,
+        url,
+        keep_header=lambda name, value: not is_for_one_origin(name) and masker.mask(value) == value,
     )
     crosses = url.origin() != request.url.origin()
     if crosses and following.body and masker.mask(text := following.body.decode("utf-8", "replace")) != text:

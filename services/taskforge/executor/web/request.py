@@ -16,6 +16,7 @@ from yarl import URL
 from taskforge.domain.outcome import ErrorKind
 from taskforge.domain.workflow import Effect, JsonValue
 from taskforge.executor.faults import fault
+from taskforge.executor.log_lines import Numbers
 from taskforge.language.paths import describe
 
 _EFFECTFUL = frozenset({Effect.AT_LEAST_ONCE, Effect.AT_MOST_ONCE})
@@ -32,24 +33,23 @@ class Identity:
     run_id: UUID
     step: str
     effect: Effect
-    epoch: int
-    attempt: int
-    token: int
+    numbers: Numbers
 
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt and takeover of one execution; a redrive is a new one."""
-        text = f"{self.run_id}/{self.step}/{self.epoch}"
+        text = f"{self.run_id}/{self.step}/{self.numbers.epoch}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def headers(self) -> dict[str, str]:
         """What every request carries unless the workflow says otherwise."""
+        numbers = self.numbers
         found = {
             "accept-encoding": "gzip, deflate",
             "user-agent": "taskforge",
             "taskforge-run": str(self.run_id),
             "taskforge-step": self.step,
-            "taskforge-attempt": f"{self.attempt};epoch={self.epoch};token={self.token}",
+            "taskforge-attempt": f"{numbers.attempt};epoch={numbers.epoch};token={numbers.token}",
         }
         if self.effect in _EFFECTFUL:
             found["idempotency-key"] = f'"{self.idempotency_key}"'

@@ -85,7 +85,9 @@ def _parse_json(body: bytes, media_type: str) -> JsonValue:
         return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise fault(ErrorKind.OUTPUT, f"the answer says it is {media_type}, but its body is not JSON: {reason}") from error
+        raise fault(
+            ErrorKind.OUTPUT, f"the answer says it is {media_type}, but its body is not JSON: {reason}"
+        ) from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -169,7 +171,9 @@ def _decoder(encoding: str) -> _Decoder:
         return _Plain()
     if encoding in ("gzip", "x-gzip", "deflate"):
         return _Inflate()
-    raise fault(ErrorKind.OUTPUT, f"the answer's content-encoding {encoding[:60]!r} is not supported: gzip and deflate are")
+    raise fault(
+        ErrorKind.OUTPUT, f"the answer's content-encoding {encoding[:60]!r} is not supported: gzip and deflate are"
+    )
 
 
 def content_encoding(headers: Mapping[str, str]) -> str:

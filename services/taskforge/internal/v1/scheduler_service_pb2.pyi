@@ -133,16 +133,18 @@ class Lease(_message.Message):
     def __init__(self, run_id: _Optional[bytes] = ..., step: _Optional[int] = ..., token: _Optional[int] = ...) -> None: ...
 
 class KnownStep(_message.Message):
-    __slots__ = ("step", "state", "output_json", "branch_plus_one")
+    __slots__ = ("step", "state", "output_json", "branch_plus_one", "error_json")
     STEP_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_JSON_FIELD_NUMBER: _ClassVar[int]
     BRANCH_PLUS_ONE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_JSON_FIELD_NUMBER: _ClassVar[int]
     step: int
     state: str
     output_json: str
     branch_plus_one: int
-    def __init__(self, step: _Optional[int] = ..., state: _Optional[str] = ..., output_json: _Optional[str] = ..., branch_plus_one: _Optional[int] = ...) -> None: ...
+    error_json: str
+    def __init__(self, step: _Optional[int] = ..., state: _Optional[str] = ..., output_json: _Optional[str] = ..., branch_plus_one: _Optional[int] = ..., error_json: _Optional[str] = ...) -> None: ...
 
 class RenewLeasesRequest(_message.Message):
     __slots__ = ("executor_id", "leases")

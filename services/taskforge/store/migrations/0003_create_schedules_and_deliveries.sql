@@ -26,6 +26,7 @@ CREATE TABLE ticks (
 CREATE TABLE webhook_deliveries (
     delivery_id uuid PRIMARY KEY,
     trigger_id uuid NOT NULL,
+    revision_id uuid NOT NULL, -- what it was judged by, and what its run is pinned to
     verdict text NOT NULL CHECK (verdict IN ('RECEIVED', 'ACCEPTED', 'DUPLICATE', 'FILTERED', 'BAD_SIGNATURE',
                                              'UNPROCESSABLE')),
     run_id uuid,

@@ -141,11 +141,11 @@ WHERE (scope, key) IN (
 -- name: read_run_inputs
 SELECT run_id, inputs, trigger, created_at FROM runs WHERE run_id = ANY(:run_ids::uuid[]);
 
--- name: read_outputs
-SELECT s.run_id, s.step, s.output
+-- name: read_results
+SELECT s.run_id, s.step, s.output, s.error
 FROM steps AS s
 JOIN unnest(:run_ids::uuid[], :steps::integer[]) AS i(run_id, step) ON s.run_id = i.run_id AND s.step = i.step
-WHERE s.state = 'SUCCEEDED';
+WHERE s.state IN ('SUCCEEDED', 'FAILED');
 
 -- name: find_queued
 SELECT run_id, step FROM steps WHERE state = 'QUEUED' ORDER BY queued_at LIMIT :limit;

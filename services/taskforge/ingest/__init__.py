@@ -1,0 +1,1 @@
+"""Trigger-ingest: outside events become runs, once."""

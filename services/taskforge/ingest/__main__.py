@@ -1,0 +1,5 @@
+"""`python -m taskforge.ingest`."""
+
+from taskforge.ingest.main import main
+
+main()

@@ -1,0 +1,83 @@
+"""A webhook request: as it came, for the signature; and as it is kept and shown to expressions, without what is secret."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from taskforge.security.masking import MASK
+from taskforge.store.deliveries import Content
+
+RawHeaders = tuple[tuple[str, str | bytes], ...]
+
+_ORIGINAL_PATH = "x-envoy-original-path"  # where the edge leaves the URL, with its query string and its key
+_MAX_QUERY_CHARS = 16_384
+# What the transport adds on its way here is not the sender's.
+_TRANSPORT = re.compile(r"x-envoy-.*|grpc-.*|:.*|te|content-type|content-length")
+_SECRET = re.compile(
+    r"(.*[-_])?(auth|authorization|cookie2?|credentials?|jwt|key|passwd|password|secret|session|token|apikey)"
+)
+_NOT_SECRET = frozenset({"idempotency-key", "x-idempotency-key", "sec-websocket-key"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookRequest:
+    """One request. `raw_headers` are for the signature alone and are never kept."""
+
+    raw_headers: RawHeaders
+    content: Content
+
+
+def read_request(metadata: Iterable[tuple[str, str | bytes]], body: bytes, content_type: str) -> HookRequest:
+    """Read a request from a call's metadata and body. Takes anything."""
+    pairs = tuple((str(name).lower(), value) for name, value in metadata)
+    raw = tuple((name, value) for name, value in pairs if not _TRANSPORT.fullmatch(name))
+    headers = _shown(raw)
+    if content_type:
+        headers["content-type"] = clean_text(content_type)
+    content = Content(body=body, content_type=clean_text(content_type), headers=headers, query=_query(pairs))
+    return HookRequest(raw_headers=raw, content=content)
+
+
+def hide_header(content: Mapping[str, str], name: str) -> dict[str, str]:
+    """The headers without the value of the one that holds a webhook's own secret."""
+    return {key: MASK if key == name else value for key, value in content.items()}
+
+
+def clean_text(text: str) -> str:
+    """Text that the database and JSON can hold: no NUL, no lone surrogate."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _shown(raw: RawHeaders) -> dict[str, str]:
+    """By name; several of one name are joined as HTTP joins them."""
+    found: dict[str, str] = {}
+    for raw_name, value in raw:
+        name = clean_text(raw_name)
+        text = MASK if _is_secret(name) else _text(name, value)
+        found[name] = f"{found[name]}, {text}" if name in found and text != MASK else text
+    return found
+
+
+def _is_secret(name: str) -> bool:
+    return name not in _NOT_SECRET and _SECRET.fullmatch(name) is not None
+
+
+def _text(name: str, value: str | bytes) -> str:
+    if isinstance(value, str):
+        return clean_text(value)
+    # gRPC decodes base64 in headers whose name says that they are binary.
+    return base64.b64encode(value).decode() if name.endswith("-bin") else clean_text(value.decode("utf-8", "replace"))
+
+
+def _query(pairs: RawHeaders) -> str:
+    for name, value in pairs:
+        if name == _ORIGINAL_PATH and isinstance(value, str):
+            try:
+                return clean_text(urlsplit(value).query)[:_MAX_QUERY_CHARS]
+            except ValueError:
+                return ""
+    return ""
