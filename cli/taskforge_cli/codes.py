@@ -153,5 +153,9 @@ SERVER_REASONS: Mapping[str, Entry] = {
     "STORE_UNAVAILABLE": Entry(ExitCode.UNREACHABLE, "Try again; `taskforge status` shows what is down."),
     "SCHEDULER_UNAVAILABLE": Entry(ExitCode.UNREACHABLE, "Try again; `taskforge status` shows what is down."),
     "QUEUE_FULL": Entry(ExitCode.UNREACHABLE, "Try again later, or run more executors."),
+    "REQUEST_INVALID": Entry(ExitCode.USAGE, "Mend the request as the message says."),
+    "ROUTE_NOT_FOUND": Entry(ExitCode.NOT_FOUND, "Compare `taskforge version` on both sides."),
+    "SERVICE_UNAVAILABLE": Entry(ExitCode.UNREACHABLE, "`taskforge status` shows what is down."),
+    "REQUEST_TIMEOUT": Entry(ExitCode.TIMEOUT, "Look whether it took effect before you try again."),
     "LEASE_LOST": Entry(ExitCode.CONFLICT, "Nothing to do: another executor has the step."),
 }

@@ -22,10 +22,6 @@ STYLES: Mapping[str, str] = {
 }
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
-#: Set by `--no-color`: the environment is read at each use, so that nothing is decided at import.
-NO_COLOR_VARIABLE = "NO_COLOR"
-
-
 @dataclass(frozen=True, slots=True)
 class Paint:
     """Puts colours around text, or does nothing."""
@@ -41,20 +37,17 @@ class Paint:
         code = STYLES[style]
         return f"\x1b[{code}m{text}\x1b[0m" if self.enabled and code and text else text
 
-
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     """Whether output should be coloured."""
-    if environ.get(NO_COLOR_VARIABLE):
+    if environ.get("NO_COLOR"):
         return False
     if environ.get("FORCE_COLOR"):
         return True
     return is_terminal and environ.get("TERM", "") != "dumb"
 
-
 def strip(text: str) -> str:
     """The text without colours."""
     return _ESCAPE.sub("", text)
-
 
 def can_show(stream: TextIO, characters: str) -> bool:
     """Whether the stream's encoding has these characters."""

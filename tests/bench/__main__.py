@@ -37,7 +37,7 @@ _HEADLINES = (
 def main() -> None:
     """Measure what was asked for."""
     options = _options()
-    with target() as server, own_stack(TASKFORGE_HTTP_ALLOW="127.0.0.0/8", **_executors(options)) as stack:
+    with target() as server, own_stack(TASKFORGE_EXECUTORS=str(options.executors)) as stack:
         report = {name: asyncio.run(_workload(options, name, stack, server)) for name in options.workloads}
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -60,10 +60,6 @@ def _workload_name(text: str) -> str:
     if text not in WORKLOADS:
         raise argparse.ArgumentTypeError(f"there is no workload {text!r}")
     return text
-
-
-def _executors(options: argparse.Namespace) -> dict[str, str]:
-    return {"TASKFORGE_EXECUTORS": str(options.executors)}
 
 
 async def _workload(options: argparse.Namespace, name: str, stack: OwnStack, server: ServerProcess) -> dict[str, Any]:

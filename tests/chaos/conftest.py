@@ -15,9 +15,7 @@ LEASE_SECONDS = 3
 @pytest.fixture(scope="module")
 def stack() -> Iterator[OwnStack]:
     """A stack of this layer's own, wherever the others run."""
-    with own_stack(
-        TASKFORGE_EXECUTORS="2", TASKFORGE_LEASE_SECONDS=str(LEASE_SECONDS), TASKFORGE_HTTP_ALLOW="127.0.0.0/8"
-    ) as stack:
+    with own_stack(TASKFORGE_EXECUTORS="2", TASKFORGE_LEASE_SECONDS=str(LEASE_SECONDS)) as stack:
         yield stack
 
 

@@ -1,40 +1,21 @@
 """What must hold whatever was killed. Pure functions from rows to violations; the ids are those of the design's list.
 
-The checks over the database alone hold at any moment, except `rests`, which wants a system that has come to rest.
+These look at the database alone and hold at any moment, except `rests`, which wants a system that has come to rest.
+What needs the outside's side of the story is in `outside.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import TypeVar
 from uuid import UUID
 
 from taskforge.domain.states import RUN_FINAL, RUN_TRANSITIONS, STEP_FINAL, STEP_TRANSITIONS, RunState, StepState
-from tests.chaos.rows import AttemptRow, EventRow, History, Outside
+from tests.chaos.outside import OUTSIDE_RULES
+from tests.chaos.rows import AttemptRow, EventRow, History, Outside, Violation, grouped
 
-#: Attempts after which a step is tried again without being at fault, and during which its effect may have happened.
-_INTERRUPTED = ("CRASHED", "UNKNOWN", "CANCELLED")
 _OPEN = frozenset({StepState.QUEUED, StepState.RUNNING, StepState.RETRYING, StepState.WAITING})
-
-T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
-    """One broken promise."""
-
-    invariant: str
-    message: str
-    run_id: UUID | None = None
-    step: int | None = None
-
-    def __str__(self) -> str:
-        where = f" run {self.run_id}" if self.run_id else ""
-        return f"{self.invariant}{where}{'' if self.step is None else f' step {self.step}'}: {self.message}"
 
 
 def check(history: History, outside: Outside | None = None) -> list[Violation]:
@@ -45,12 +26,9 @@ def check(history: History, outside: Outside | None = None) -> list[Violation]:
     return found
 
 
-# --- the database alone -------------------------------------------------------------------------
-
-
 def history_has_no_gaps(history: History) -> Iterator[Violation]:
     """I5: a run's events are numbered 1, 2, 3 … up to the run's own number."""
-    events = _grouped(history.events, lambda event: event.run_id)
+    events = grouped(history.events, lambda event: event.run_id)
     for run in history.runs:
         numbers = sorted(event.seq for event in events[run.run_id])
         if numbers != list(range(1, run.seq + 1)):
@@ -61,7 +39,7 @@ def history_is_a_path(history: History) -> Iterator[Violation]:
     """I5: each change starts where the one before it ended, along an arrow of the state machine, up to the row."""
     current: dict[tuple[UUID, int | None], str] = {(run.run_id, None): run.state for run in history.runs}
     current |= {(step.run_id, step.step): step.state for step in history.steps}
-    for (run_id, step), events in _grouped(_in_order(history.events), lambda e: (e.run_id, e.step)).items():
+    for (run_id, step), events in grouped(_in_order(history.events), lambda e: (e.run_id, e.step)).items():
         state = "" if step is None else StepState.PENDING.value
         for event in events:
             if event.from_state != state or not _is_arrow(event):
@@ -77,7 +55,7 @@ def history_is_a_path(history: History) -> Iterator[Violation]:
 
 def final_states_are_final(history: History) -> Iterator[Violation]:
     """I6: a step ends once an epoch, and nothing follows."""
-    epochs = _grouped(
+    epochs = grouped(
         (event for event in _in_order(history.events) if event.step is not None),
         lambda event: (event.run_id, event.step, event.epoch),
     )
@@ -90,7 +68,7 @@ def final_states_are_final(history: History) -> Iterator[Violation]:
 
 def results_are_accepted_once(history: History) -> Iterator[Violation]:
     """I7: exactly one attempt of a step that succeeded did so, in one event, under the newest token."""
-    won = _grouped((a for a in history.attempts if a.outcome == "SUCCEEDED"), lambda a: (a.run_id, a.step, a.epoch))
+    won = grouped((a for a in history.attempts if a.outcome == "SUCCEEDED"), lambda a: (a.run_id, a.step, a.epoch))
     told = Counter((e.run_id, e.step, e.epoch) for e in history.events if e.step is not None and _succeeded(e))
     for step in history.steps:
         key = (step.run_id, step.step, step.epoch)
@@ -105,14 +83,14 @@ def results_are_accepted_once(history: History) -> Iterator[Violation]:
 
 def tokens_grow(history: History) -> Iterator[Violation]:
     """I8: each attempt of a step has a greater token than the one before it, and none is reused in its history."""
-    for (run_id, step), attempts in _grouped(history.attempts, lambda a: (a.run_id, a.step)).items():
+    for (run_id, step), attempts in grouped(history.attempts, lambda a: (a.run_id, a.step)).items():
         tokens = [attempt.lease_token for attempt in sorted(attempts, key=_place)]
         if not all(before < after for before, after in pairwise(tokens)):
             yield Violation(invariant="I8", run_id=run_id, step=step, message=f"attempts had the tokens {tokens}")
     leases = [
         event for event in _in_order(history.events) if event.to_state == StepState.RUNNING and event.step is not None
     ]
-    for (run_id, step_index), events in _grouped(leases, lambda e: (e.run_id, e.step)).items():
+    for (run_id, step_index), events in grouped(leases, lambda e: (e.run_id, e.step)).items():
         tokens = [event.lease_token for event in events]
         if not all(before < after for before, after in pairwise(tokens)):
             yield Violation(invariant="I8", run_id=run_id, step=step_index, message=f"leases had the tokens {tokens}")
@@ -120,7 +98,7 @@ def tokens_grow(history: History) -> Iterator[Violation]:
 
 def attempts_have_no_gaps(history: History) -> Iterator[Violation]:
     """I17: the attempts of an epoch are numbered from 1."""
-    for (run_id, step, epoch), attempts in _grouped(history.attempts, lambda a: (a.run_id, a.step, a.epoch)).items():
+    for (run_id, step, epoch), attempts in grouped(history.attempts, lambda a: (a.run_id, a.step, a.epoch)).items():
         numbers = sorted(attempt.attempt for attempt in attempts)
         if numbers != list(range(1, len(numbers) + 1)):
             yield Violation(invariant="I17", run_id=run_id, step=step, message=f"epoch {epoch} has attempts {numbers}")
@@ -166,86 +144,7 @@ def rests(history: History, *, grace: float) -> Iterator[Violation]:
             )
 
 
-# --- with what was seen from outside ------------------------------------------------------------
-
-
-def acknowledged_runs_exist(history: History, outside: Outside) -> Iterator[Violation]:
-    """I1: what was confirmed is there, and one request was never confirmed as two runs."""
-    known = {run.run_id for run in history.runs}
-    answers: dict[str, set[UUID]] = defaultdict(set)
-    for told in outside.acknowledged:
-        answers[told.ticket].add(told.run_id)
-        if told.run_id not in known:
-            yield Violation(invariant="I1", run_id=told.run_id, message=f"{told.ticket} was confirmed and is lost")
-    for ticket, runs in answers.items():
-        if len(runs) > 1:
-            yield Violation(invariant="I1", message=f"{ticket} was confirmed as {len(runs)} runs")
-
-
-def one_request_is_one_run(history: History, outside: Outside) -> Iterator[Violation]:
-    """I2: however often a request was sent, it made one run at most."""
-    counts = Counter(outside.tickets[run.run_id] for run in history.runs if run.run_id in outside.tickets)
-    for ticket, count in counts.items():
-        if count > 1:
-            yield Violation(invariant="I2", message=f"{ticket} made {count} runs")
-
-
-def effects_happened(history: History, outside: Outside) -> Iterator[Violation]:
-    """I10: a step with an effect that succeeded did reach the outside."""
-    seen = {(line.run_id, line.step) for line in outside.ledger}
-    names = {index: name for name, index in outside.effects.items()}
-    for step in history.steps:
-        if step.state == StepState.SUCCEEDED and step.step in names and (step.run_id, names[step.step]) not in seen:
-            yield Violation(
-                invariant="I10", run_id=step.run_id, step=step.step, message="succeeded without its request"
-            )
-
-
-def effects_are_bounded(history: History, outside: Outside) -> Iterator[Violation]:
-    """I11: one request an attempt, no more of them than failures and interruptions explain, all with one key."""
-    attempts = _grouped(history.attempts, lambda attempt: (attempt.run_id, attempt.step))
-    for (run_id, name), lines in _grouped(outside.ledger, lambda line: (line.run_id, line.step)).items():
-        step = outside.effects.get(name)
-        if step is None:
-            continue
-        per_attempt = Counter(line.attempt for line in lines)
-        repeated = sorted(attempt for attempt, count in per_attempt.items() if count > 1)
-        if repeated:
-            yield Violation(invariant="I11", run_id=run_id, step=step, message=f"attempts {repeated} were sent twice")
-        allowed = 1 + sum(_explains_another(attempt) for attempt in attempts[run_id, step])
-        if len(lines) > allowed:
-            message = f"{len(lines)} requests, {allowed} are explained"
-            yield Violation(invariant="I11", run_id=run_id, step=step, message=message)
-        keys = {line.idempotency_key for line in lines}
-        if len(keys) > 1 or "" in keys:
-            yield Violation(invariant="I11", run_id=run_id, step=step, message=f"sent under the keys {sorted(keys)}")
-
-
-def no_ghosts(history: History, outside: Outside) -> Iterator[Violation]:
-    """I12: every request belongs to an attempt that the database knows."""
-    leased = {
-        (event.run_id, event.step, event.attempt) for event in history.events if event.to_state == StepState.RUNNING
-    }
-    for line in outside.ledger:
-        step = outside.effects.get(line.step)
-        if (line.run_id, step, line.attempt) not in leased:
-            message = f"'{line.step}' attempt {line.attempt} was sent, but never leased"
-            yield Violation(invariant="I12", run_id=line.run_id, step=step, message=message)
-
-
-def nothing_after_the_end(history: History, outside: Outside) -> Iterator[Violation]:
-    """I13: a run that has ended sends nothing. The clocks are those of one machine."""
-    ends: Mapping[UUID, float] = {run.run_id: run.ended_at.timestamp() for run in history.runs if run.ended_at}
-    for line in outside.ledger:
-        end = ends.get(line.run_id)
-        if end is not None and line.at > end:
-            message = f"'{line.step}' was sent {line.at - end:.3f} s after the run's end"
-            yield Violation(invariant="I13", run_id=line.run_id, message=message)
-
-
 Rule = Callable[[History], Iterable[Violation]]
-OutsideRule = Callable[[History, Outside], Iterable[Violation]]
-
 DATABASE_RULES: tuple[Rule, ...] = (
     history_has_no_gaps,
     history_is_a_path,
@@ -256,24 +155,6 @@ DATABASE_RULES: tuple[Rule, ...] = (
     letters_match_steps,
     ended_runs_hold_nothing,
 )
-OUTSIDE_RULES: tuple[OutsideRule, ...] = (
-    acknowledged_runs_exist,
-    one_request_is_one_run,
-    effects_happened,
-    effects_are_bounded,
-    no_ghosts,
-    nothing_after_the_end,
-)
-
-
-# --- small parts --------------------------------------------------------------------------------
-
-
-def _grouped(rows: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    groups: dict[K, list[T]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return groups
 
 
 def _in_order(events: Iterable[EventRow]) -> list[EventRow]:
@@ -294,8 +175,3 @@ def _is_arrow(event: EventRow) -> bool:
     if not event.from_state:
         return event.to_state == RunState.QUEUED
     return event.to_state in RUN_TRANSITIONS[RunState(event.from_state)]
-
-
-def _explains_another(attempt: AttemptRow) -> bool:
-    """Whether the step was rightly tried again after this attempt."""
-    return attempt.outcome in ("FAILED", "TIMED_OUT", *_INTERRUPTED)

@@ -53,11 +53,14 @@ def ledger() -> Iterator[Ledger]:
 
 def _parse(line: str) -> LedgerLine:
     found = json.loads(line)
+    attempt, epoch, token = (int(part.rpartition("=")[2]) for part in found["attempt"].split(";"))
     return LedgerLine(
         at=found["at"],
-        run_id=UUID(found["run"].removeprefix("runs/")),
+        run_id=UUID(found["run"]),
         step=found["step"],
-        attempt=int(found["attempt"]),
+        attempt=attempt,
+        epoch=epoch,
+        token=token,
         idempotency_key=found["key"],
         ticket=found["ticket"],
     )

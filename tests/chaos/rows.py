@@ -1,11 +1,16 @@
-"""What the checker looks at: rows of the runtime tables, lines of the ledger, and what the driver was told."""
+"""What the checker looks at, rows of the runtime tables and what was seen from outside, and what it finds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,8 @@ class LedgerLine:
     run_id: UUID
     step: str
     attempt: int
+    epoch: int
+    token: int
     idempotency_key: str
     ticket: str
 
@@ -110,4 +117,27 @@ class Outside:
     acknowledged: Sequence[Acknowledged] = ()
     ledger: Sequence[LedgerLine] = ()
     tickets: Mapping[UUID, str] = field(default_factory=dict)  #: what each run in the database says it was asked for
-    effects: Mapping[str, int] = field(default_factory=dict)  #: ids of the steps that call the server, with their index
+    callers: Mapping[str, int] = field(default_factory=dict)  #: ids of the steps that call the server, with their index
+    keyed: frozenset[str] = frozenset()  #: those of them whose requests must carry an idempotency key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One broken promise."""
+
+    invariant: str
+    message: str
+    run_id: UUID | None = None
+    step: int | None = None
+
+    def __str__(self) -> str:
+        where = f" run {self.run_id}" if self.run_id else ""
+        return f"{self.invariant}{where}{'' if self.step is None else f' step {self.step}'}: {self.message}"
+
+
+def grouped(rows: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Rows by a key; a key without rows has an empty list."""
+    groups: dict[K, list[T]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups

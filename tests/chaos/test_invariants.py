@@ -44,7 +44,9 @@ def attempt(number: int, outcome: str, *, token: int, epoch: int = 0) -> Attempt
 
 
 def line(number: int, **changes: Any) -> LedgerLine:
-    sent = LedgerLine(at=_SENT, run_id=_RUN, step="notify", attempt=number, idempotency_key="k", ticket="t-1")
+    sent = LedgerLine(
+        at=_SENT, run_id=_RUN, step="notify", attempt=number, epoch=0, token=number, idempotency_key="k", ticket="t-1"
+    )
     return replace(sent, **changes)
 
 
@@ -68,7 +70,8 @@ OUTSIDE = Outside(
     acknowledged=[Acknowledged(ticket="t-1", run_id=_RUN)],
     ledger=[line(1), line(2)],
     tickets={_RUN: "t-1"},
-    effects={"notify": 0},
+    callers={"notify": 0},
+    keyed=frozenset({"notify"}),
 )
 
 
@@ -131,6 +134,12 @@ SEEDS: dict[str, tuple[str, Seed]] = {
         lambda h, o: (replace(h, attempts=[attempt(1, "SUCCEEDED", token=2)]), replace(o, ledger=[line(1), line(2)])),
     ),
     "two keys for one step": ("I11", lambda h, o: (h, replace(o, ledger=[line(1), line(2, idempotency_key="l")]))),
+    "a request without a key": (
+        "I11",
+        lambda h, o: (h, replace(o, ledger=[line(1, idempotency_key=""), line(2, idempotency_key="")])),
+    ),
+    "one key for two steps": ("I11", lambda h, o: (h, replace(o, ledger=[line(1), line(2), line(1, step="other")]))),
+    "a request under another token": ("I12", lambda h, o: (h, replace(o, ledger=[line(1), line(2, token=9)]))),
     "a request that nobody leased": ("I12", lambda h, o: (h, replace(o, ledger=[line(1), line(2), line(3)]))),
     "a request after the run's end": (
         "I13",

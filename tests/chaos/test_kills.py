@@ -27,7 +27,7 @@ _AT_ONCE = 8
 _RECOVERY_SECONDS = 60.0
 _SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
 
-#: Both requests may be repeated; each reports its ticket, and the second leaves time to be killed in.
+#: Each request reports its ticket, and the second one leaves time to be killed in.
 WORKFLOW = """
 name: {name}
 inputs:
@@ -46,10 +46,9 @@ steps:
       method: POST
       url: "{ledger}/notify?delay=0.3&ticket=${{{{ inputs.ticket }}}}"
       json: {{ticket: "${{{{ steps.shape.output.ticket }}}}"}}
-    effect: idempotent
 output: ${{{{ steps.notify.output.body.ticket }}}}
 """
-_STEPS = {"look": 0, "notify": 2}
+_CALLERS = {"look": 0, "notify": 2}
 
 
 @pytest.fixture
@@ -101,8 +100,13 @@ async def _at_rest(stack: OwnStack, name: str, driver: Driver, ledger: Ledger) -
     async with stack.database() as connection:
         history = await read_history(connection, name)
         tickets = await read_tickets(connection, name)
-    outside = Outside(acknowledged=driver.acknowledged, ledger=ledger.lines(), tickets=tickets, effects=_STEPS)
-    return history, outside
+    return history, Outside(
+        acknowledged=driver.acknowledged,
+        ledger=ledger.lines(),
+        tickets=tickets,
+        callers=_CALLERS,
+        keyed=frozenset({"notify"}),
+    )
 
 
 def _was_taken_over(history: History) -> None:

@@ -1,7 +1,7 @@
 """Every command that the documentation shows is run, in its order, against a real stack.
 
-A ```sh block is run; a ```yaml block whose first line is `# file: NAME` is written to that file first. Other blocks are for
-the eye. Each page gets a folder of its own.
+A ```sh block is run; a ```yaml block whose first line is `# file: NAME` is written to that file first. Other blocks
+are for the eye. Each page gets a folder of its own.
 """
 
 from __future__ import annotations

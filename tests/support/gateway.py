@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from taskforge.gateway.config import GatewayConfig
+from taskforge.gateway.main import Gateway
+from taskforge.runtime.config import ProcessConfig
+from taskforge.runtime.process import Service
+from taskforge.scheduler.config import SchedulerConfig
+from taskforge.scheduler.main import Scheduler
+from taskforge.security import tokens
+from taskforge.security.keyring import KeyRing
 from taskforge.v1 import run_pb2, run_service_pb2, workflow_service_pb2
 from taskforge.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from taskforge.v1.run_service_pb2_grpc import RunServiceStub
@@ -17,6 +30,8 @@ from taskforge.v1.secret_service_pb2_grpc import SecretServiceStub
 from taskforge.v1.system_service_pb2_grpc import SystemServiceStub
 from taskforge.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from taskforge.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from tests.support.postgres import Database
+from tests.support.waiting import eventually
 
 
 class Refusal:
@@ -96,3 +111,89 @@ def apply_request(*sources: str, validate_only: bool = False) -> workflow_servic
         for index, source in enumerate(sources)
     ]
     return workflow_service_pb2.ApplyWorkflowsRequest(sources=files, validate_only=validate_only)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """A gateway, and a scheduler when it is asked for, in this process: real servers on Unix sockets."""
+
+    folder: Path
+    database: Database
+    admin_token: str
+    internal_token: str
+    keyring: KeyRing
+
+    @classmethod
+    def over(cls, folder: Path, database: Database) -> Platform:
+        """One with fresh tokens and keys."""
+        return cls(
+            folder=folder,
+            database=database,
+            admin_token=tokens.generate(),
+            internal_token="i" * 32,
+            keyring=KeyRing.generate(),
+        )
+
+    @asynccontextmanager
+    async def gateway(self) -> AsyncIterator[Api]:
+        """A gateway that is ready."""
+        config = GatewayConfig(
+            process=self._process("gateway"),
+            database_url=self.database.url_for("gateway"),
+            scheduler=self._address("scheduler"),
+            keyring=self.keyring,
+            admin_digest=tokens.digest(self.admin_token),
+        )
+        async with self._serving(Gateway(config, self.keyring), "gateway") as channel:
+            yield Api(channel, self.admin_token)
+
+    @asynccontextmanager
+    async def scheduler(self) -> AsyncIterator[None]:
+        """A scheduler that is ready, without Redis."""
+        config = SchedulerConfig(
+            process=self._process("scheduler"),
+            database_url=self.database.url_for("scheduler"),
+            redis_url="none",
+            lease=timedelta(seconds=30),
+            sweep_seconds=1.0,
+            max_crashes=3,
+            max_queued=1000,
+        )
+        async with self._serving(Scheduler(config), "scheduler"):
+            yield
+
+    @asynccontextmanager
+    async def _serving(self, service: Service, name: str) -> AsyncIterator[grpc.aio.Channel]:
+        async with grpc.aio.insecure_channel(self._address(name)) as channel:
+            await service.start()
+            try:
+                await _ready(channel)
+                yield channel
+            finally:
+                await service.stop()
+
+    def _process(self, name: str) -> ProcessConfig:
+        return ProcessConfig(
+            listen=self._address(name),
+            metrics_listen="",
+            log_format="json",
+            log_level="info",
+            internal_token=self.internal_token,
+            drain_seconds=1.0,
+        )
+
+    def _address(self, name: str) -> str:
+        return f"unix:{self.folder}/{name}.sock"
+
+
+async def _ready(channel: grpc.aio.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    async def serving() -> None:
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+        except grpc.aio.AioRpcError as error:
+            raise AssertionError(str(error)) from error
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    await eventually(serving)

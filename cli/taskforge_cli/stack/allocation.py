@@ -76,6 +76,14 @@ def choose_port(configuration: Configuration, in_use: Collection[int] = ()) -> t
     return chosen, f"port {wanted} is taken by {holder}; using {chosen} instead"
 
 
+def record_port(configuration: Configuration, in_use: Collection[int] = ()) -> list[str]:
+    """Choose the edge's port and put it into the config file, in memory. Returns notes for the user."""
+    port, note = choose_port(configuration, in_use)
+    configuration.file.set("local.port", port)
+    configuration.file.set("contexts.local.server", f"http://{ports.LOOPBACK}:{port}")
+    return [note] if note else []
+
+
 def allocate(
     home: Home, configuration: Configuration, processes: Iterable[str], in_use: Collection[int] = ()
 ) -> tuple[Allocation, list[str]]:
@@ -84,19 +92,18 @@ def allocate(
     Returns:
         The allocation, and notes for the user about what had to change.
     """
-    file = configuration.file
-    port, note = choose_port(configuration, in_use)
+    file, before = configuration.file, configuration.file.text
+    notes = record_port(configuration, in_use)
+    port = int(file.get("local.port"))
     metrics: dict[str, int] = {}
     for name in processes:
         recorded = file.get(f"local.ports.{name}")
         taken = {port, *metrics.values()}
         usable = isinstance(recorded, int) and recorded not in taken and (recorded in in_use or ports.is_free(recorded))
         metrics[name] = recorded if usable else ports.find_free(port + 1, taken)
-    changed = [file.set(f"local.ports.{name}", number) for name, number in metrics.items()]
-    changed += [file.set("local.port", port), file.set("contexts.local.server", f"http://{ports.LOOPBACK}:{port}")]
-    if any(changed):
+        file.set(f"local.ports.{name}", metrics[name])
+    if file.text != before:
         file.save()
     sockets = recorded_sockets(home, file)
     make_private(sockets)
-    found = Allocation(stack_id=recorded_id(file), port=port, metrics=metrics, sockets=sockets)
-    return found, [note] if note else []
+    return Allocation(stack_id=recorded_id(file), port=port, metrics=metrics, sockets=sockets), notes

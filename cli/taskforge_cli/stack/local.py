@@ -31,13 +31,19 @@ OnReady = Callable[[str, float], None]
 class Options:
     """What a command was told; None means not told."""
 
+    runtime: str | None = None  #: for `init`: `local` or `compose`
     port: int | None = None
     redis: bool | None = None
     executors: int | None = None
 
     def flags(self) -> dict[str, Any]:
         """As config keys."""
-        return {"local.port": self.port, "local.redis": self.redis, "local.executors": self.executors}
+        return {
+            "runtime": self.runtime,
+            "local.port": self.port,
+            "local.redis": self.redis,
+            "local.executors": self.executors,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +81,21 @@ class LocalStack:
             RuntimeMissing: a program of the local runtime is not installed.
         """
         options = options or Options()
-        install.locate()
+        if self._configuration(options).value("runtime") == "local":
+            install.locate()
         created = self.home.create()
+        notes: list[str] = []
         with lock.exclusive(self.home):
-            fresh = not self.home.config_file.exists()
             configuration = self._configuration(options)
             file, before = configuration.file, configuration.file.text
             _fill_in(file, options)
             allocation.record_identity(self.home, file, self._environ)
             created += ensure_secrets(self.home)
-            notes = []
-            if fresh:
-                port, note = allocation.choose_port(configuration)
-                notes = [note] if note else []
-                file.set("local.port", port)
-                file.set("contexts.local.server", f"http://127.0.0.1:{port}")
+            if not file.get("contexts.local.server"):
+                notes = allocation.record_port(configuration)
             if file.text != before:
                 file.save()
-                created += [self.home.config_file] if fresh else []
+                created += [] if before else [self.home.config_file]
         url = str(file.get("contexts.local.server", ""))
         return InitResult(created=tuple(created), url=url, notes=tuple(notes))
 

@@ -9,7 +9,7 @@ from taskforge.domain.workflow import JsonValue
 from taskforge.executor.faults import NotHere, StepFault, fault
 from taskforge.language.cel import Expression, ExpressionError
 from taskforge.language.templates import Template
-from taskforge.sandbox.pool import SandboxClosedError, SandboxPool
+from taskforge.sandbox.pool import SandboxPool
 from taskforge.sandbox.requests import (
     CelRequest,
     EvaluationFailed,
@@ -23,6 +23,7 @@ from taskforge.sandbox.requests import (
     Request,
     Result,
     SandboxBusy,
+    SandboxClosedError,
     SandboxFailed,
 )
 
@@ -64,7 +65,7 @@ class Evaluator:
     async def _evaluate_apart(self, expressions: tuple[Expression, ...], context: Context) -> dict[str, JsonValue]:
         return {
             expression.source: await self._ask(
-                CelRequest(expression=expression.source, variables=expression.prune(context)),
+                CelRequest(expression=expression.source, context=expression.prune(context)),
                 EXPRESSION_SECONDS,
                 f"${{{{ {expression.source} }}}}",
             )

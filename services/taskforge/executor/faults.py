@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskforge.domain.outcome import ErrorKind, StepError
 
 
-class StepFault(Exception):
+class StepFault(Exception):  # noqa: N818 -- what went wrong is the step's, not ours
     """The attempt failed: this becomes its `Failed` outcome."""
 
     def __init__(self, error: StepError) -> None:

@@ -28,7 +28,7 @@ class LogLines:
         self.lines: list[pb.LogLine] = []
         self._run_id = run_id.bytes
         self._step = step
-        self._numbers = numbers
+        self.numbers = numbers
         self._masker = masker
 
     def __call__(self, level: str, message: str, data: JsonValue) -> None:
@@ -36,8 +36,8 @@ class LogLines:
         line = pb.LogLine(
             run_id=self._run_id,
             step=self._step,
-            epoch=self._numbers.epoch,
-            attempt=self._numbers.attempt,
+            epoch=self.numbers.epoch,
+            attempt=self.numbers.attempt,
             number=len(self.lines) + 1,
             level=level,
             message=seal_text(message, self._masker),

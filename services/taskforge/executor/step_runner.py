@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 
@@ -24,6 +25,8 @@ from taskforge.executor.secrets_cache import NO_MASK, SecretCache
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.language.plan import StepPlan
 from taskforge.security.masking import Masker
+
+Answer = TypeVar("Answer", bound=Outcome | None)
 
 log = structlog.get_logger()
 
@@ -57,7 +60,7 @@ class StepRunner:
         except StepFault as fault:
             return self._ended(run, index, Failed(error=fault.error), started)
         lines = LogLines(run.run_id, index, numbers, self._masker(run))
-        outcome = await _guarded(plan, lambda: self._act(run, plan, secrets, lines, numbers, holding))
+        outcome = await _guarded(plan, self._act(run, plan, secrets, lines, holding))
         return self._ended(run, index, outcome, started, lines.lines)
 
     async def check(self, run: RunView, index: int) -> Ended | None:
@@ -66,7 +69,7 @@ class StepRunner:
         if plan.condition is None or index in run.checked:
             return None
         started = time.perf_counter_ns()
-        outcome = await _guarded(plan, lambda: self._judge(run, plan))
+        outcome = await _guarded(plan, self._judge(run, plan))
         if outcome is None:
             run.checked.add(index)
             return None
@@ -86,7 +89,7 @@ class StepRunner:
         return {secret.name: secret.value for secret in secrets}
 
     async def _act(
-        self, run: RunView, plan: StepPlan, secrets: dict[str, str], lines: LogLines, numbers: Numbers, holding: Holding
+        self, run: RunView, plan: StepPlan, secrets: dict[str, str], lines: LogLines, holding: Holding
     ) -> Outcome:
         action = self._actions.get(plan.step.kind)
         if action is None:
@@ -99,7 +102,7 @@ class StepRunner:
             context=context,
             masker=self._masker(run),
             log=lines,
-            numbers=numbers,
+            numbers=lines.numbers,
         )
         holding.acting = holding.acting or not plan.step.is_pure
         return await action(attempt)
@@ -116,12 +119,12 @@ class StepRunner:
         return Ended(outcome=sealed, message=to_message(index, sealed, text, elapsed_us), lines=lines)
 
 
-async def _guarded(plan: StepPlan, work: Callable[[], Awaitable[Outcome | None]]) -> Outcome | None:
+async def _guarded(plan: StepPlan, work: Coroutine[Any, Any, Answer]) -> Answer | Failed:
     """Watch the time, and make outcomes of what goes wrong."""
     timeout = plan.step.timeout
     try:
         async with asyncio.timeout(timeout):
-            return await work()
+            return await work
     except StepFault as fault:
         return Failed(error=fault.error)
     except TimeoutError:

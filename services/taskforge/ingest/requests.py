@@ -1,11 +1,11 @@
-"""A webhook request: as it came, for the signature; and as it is kept and shown to expressions, without what is secret."""
+"""A request: as it came, for its signature; and as it is kept and shown to expressions, without what is secret."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from taskforge.security.masking import MASK
@@ -18,9 +18,9 @@ _MAX_QUERY_CHARS = 16_384
 # What the transport adds on its way here is not the sender's.
 _TRANSPORT = re.compile(r"x-envoy-.*|grpc-.*|:.*|te|content-type|content-length")
 _SECRET = re.compile(
-    r"(.*[-_])?(auth|authorization|cookie2?|credentials?|jwt|key|passwd|password|secret|session|token|apikey)"
+    r"(.*[-_])?(auth|authorization|cookie2?|credentials?|jwt|passwd|password|secret|session|token|apikey"
+    r"|(api|access|auth|functions|private|secret)[-_]key)"
 )
-_NOT_SECRET = frozenset({"idempotency-key", "x-idempotency-key", "sec-websocket-key"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,11 @@ def read_request(metadata: Iterable[tuple[str, str | bytes]], body: bytes, conte
     return HookRequest(raw_headers=raw, content=content)
 
 
-def hide_header(content: Mapping[str, str], name: str) -> dict[str, str]:
-    """The headers without the value of the one that holds a webhook's own secret."""
-    return {key: MASK if key == name else value for key, value in content.items()}
+def without_header(content: Content, name: str) -> Content:
+    """The content without the value of a header that holds a webhook's own secret."""
+    if content.headers.get(name, MASK) == MASK:
+        return content
+    return replace(content, headers={**content.headers, name: MASK})
 
 
 def clean_text(text: str) -> str:
@@ -57,13 +59,9 @@ def _shown(raw: RawHeaders) -> dict[str, str]:
     found: dict[str, str] = {}
     for raw_name, value in raw:
         name = clean_text(raw_name)
-        text = MASK if _is_secret(name) else _text(name, value)
+        text = MASK if _SECRET.fullmatch(name) else _text(name, value)
         found[name] = f"{found[name]}, {text}" if name in found and text != MASK else text
     return found
-
-
-def _is_secret(name: str) -> bool:
-    return name not in _NOT_SECRET and _SECRET.fullmatch(name) is not None
 
 
 def _text(name: str, value: str | bytes) -> str:

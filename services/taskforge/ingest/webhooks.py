@@ -56,7 +56,9 @@ class Webhooks:
 
     async def at(self, path: HookPath, key: str) -> Endpoint | None:
         """The webhook of a URL. A wrong key and an unknown path look alike, also in time."""
-        endpoint = self._cached(path) or await self._lookups.submit(path)
+        endpoint = None
+        if all(part.isascii() and part.isprintable() for part in path):
+            endpoint = self._cached(path) or await self._lookups.submit(path)
         expected = endpoint.path_key if endpoint else _NO_KEY
         is_equal = hmac.compare_digest(expected.encode(), key.encode("utf-8", "replace"))
         return endpoint if endpoint and is_equal else None
@@ -83,9 +85,7 @@ class Webhooks:
         hook = self._revisions.get(row.revision_id, {}).get(row.id)
         if hook is None:
             return None
-        return Endpoint(
-            trigger_id=row.trigger_id, path_key=row.path_key, hook=hook, secrets=self._open(row.secret)
-        )
+        return Endpoint(trigger_id=row.trigger_id, path_key=row.path_key, hook=hook, secrets=self._open(row.secret))
 
     def _open(self, secret: SealedSecret | None) -> tuple[str, ...]:
         if secret is None:
@@ -117,9 +117,7 @@ def _hooks(revision_id: UUID, workflow: Workflow) -> Mapping[str, Hook]:
         except SchemeError as error:
             log.error("scheme_not_usable", revision=str(revision_id), trigger=trigger.id, error=str(error))
             continue
-        found[trigger.id] = Hook(
-            revision_id=revision_id, workflow=workflow, plan=plan_webhook(trigger), scheme=scheme
-        )
+        found[trigger.id] = Hook(revision_id=revision_id, workflow=workflow, plan=plan_webhook(trigger), scheme=scheme)
     return found
 
 

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from taskforge.domain.errors import TaskforgeError
 from taskforge.runtime.errors import internal_error, to_status
-from taskforge.runtime.metrics import RPC_ERRORS, RPC_SECONDS
+from taskforge.runtime.metrics import RPC_ERRORS, RPC_SECONDS, report_ready
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
@@ -116,6 +116,7 @@ class Server:
     async def set_ready(self, ready: bool) -> None:
         """Tell health checks whether to send work here."""
         serving = health_pb2.HealthCheckResponse.ServingStatus
+        report_ready(ready)
         await self._health.set("", serving.SERVING if ready else serving.NOT_SERVING)
 
     async def stop(self, grace: float) -> None:

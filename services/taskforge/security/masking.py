@@ -55,6 +55,10 @@ class Masker:
             return value
         return self._masked(value, 0)
 
+    def is_in_json(self, text: str) -> bool:
+        """Whether JSON text, written with `ensure_ascii=False`, holds anything to mask."""
+        return any(form in text for form in self._encoded_forms)
+
     @cached_property
     def _encoded_forms(self) -> tuple[str, ...]:
         """The forms as they look inside JSON text. Escaping goes character by character, so substrings stay so."""
@@ -65,7 +69,7 @@ class Masker:
             text = json.dumps(value, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError):
             return True  # not JSON: look at it piece by piece
-        return any(form in text for form in self._encoded_forms)
+        return self.is_in_json(text)
 
     def _masked(self, value: JsonValue, depth: int) -> JsonValue:
         if isinstance(value, str):

@@ -94,13 +94,14 @@ class First:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unstarted:
-    """A RECEIVED delivery, read back. `trigger` is None when the webhook has been removed since."""
+class StoredDelivery:
+    """A delivery, read back. `trigger` is None when the webhook has been removed since."""
 
     delivery_id: UUID
     trigger_id: UUID
     revision_id: UUID
-    run_id: UUID
+    verdict: Verdict
+    run_id: UUID | None
     trigger: str | None
     received_at: datetime
     content: Content
@@ -148,17 +149,17 @@ class Deliveries:
             if await connection.run("refuse_delivery", delivery_id=delivery_id, message=message):
                 await connection.run("release_key", delivery_id=delivery_id)
 
-    async def find_unstarted(self, *, age: timedelta, limit: int) -> list[Unstarted]:
+    async def find_unstarted(self, *, age: timedelta, limit: int) -> list[StoredDelivery]:
         """RECEIVED deliveries that are older than `age`, oldest first."""
         async with self._database.connection(FILE) as connection:
             rows = await connection.rows("find_unstarted", age=age, limit=limit)
-        return [_unstarted(row) for row in rows]
+        return [_stored(row) for row in rows]
 
-    async def read_unstarted(self, delivery_id: UUID) -> Unstarted | None:
-        """One delivery, if it is still RECEIVED."""
+    async def read(self, delivery_id: UUID) -> StoredDelivery | None:
+        """One delivery."""
         async with self._database.connection(FILE) as connection:
-            row = await connection.row("read_unstarted", delivery_id=delivery_id)
-        return _unstarted(row) if row else None
+            row = await connection.row("read_delivery", delivery_id=delivery_id)
+        return _stored(row) if row else None
 
     async def delete_expired_keys(self, *, limit: int) -> int:
         """Forget keys whose time is over, at most so many; returns how many there were."""
@@ -270,11 +271,12 @@ def _webhook(row: Any) -> WebhookRow:
     )
 
 
-def _unstarted(row: Any) -> Unstarted:
-    return Unstarted(
+def _stored(row: Any) -> StoredDelivery:
+    return StoredDelivery(
         delivery_id=row["delivery_id"],
         trigger_id=row["trigger_id"],
         revision_id=row["revision_id"],
+        verdict=Verdict(row["verdict"]),
         run_id=row["run_id"],
         trigger=row["trigger"],
         received_at=row["received_at"],

@@ -56,20 +56,20 @@ WHERE d.delivery_id = :delivery_id AND k.trigger_id = d.trigger_id AND k.key = d
 
 -- name: find_unstarted
 -- Deliveries whose run may not exist: whoever stored them did not come back to say so.
-SELECT d.delivery_id, d.trigger_id, d.revision_id, d.run_id, d.body, d.content_type, d.headers, d.query, d.received_at,
-       t.id AS trigger
+SELECT d.delivery_id, d.trigger_id, d.revision_id, d.verdict, d.run_id, d.body, d.content_type, d.headers, d.query,
+       d.received_at, t.id AS trigger
 FROM webhook_deliveries AS d
 LEFT JOIN triggers AS t ON t.trigger_id = d.trigger_id
 WHERE d.verdict = 'RECEIVED' AND d.received_at < clock_timestamp() - :age::interval
 ORDER BY d.received_at
 LIMIT :limit;
 
--- name: read_unstarted
-SELECT d.delivery_id, d.trigger_id, d.revision_id, d.run_id, d.body, d.content_type, d.headers, d.query, d.received_at,
-       t.id AS trigger
+-- name: read_delivery
+SELECT d.delivery_id, d.trigger_id, d.revision_id, d.verdict, d.run_id, d.body, d.content_type, d.headers, d.query,
+       d.received_at, t.id AS trigger
 FROM webhook_deliveries AS d
 LEFT JOIN triggers AS t ON t.trigger_id = d.trigger_id
-WHERE d.delivery_id = :delivery_id AND d.verdict = 'RECEIVED';
+WHERE d.delivery_id = :delivery_id;
 
 -- name: delete_expired_keys
 -- In small steps, so that no sender waits behind it.
