@@ -16,6 +16,8 @@ from grpc_status import rpc_status
 
 from taskforge.gateway.config import GatewayConfig
 from taskforge.gateway.main import Gateway
+from taskforge.ingest.config import IngestConfig
+from taskforge.ingest.main import Ingest
 from taskforge.runtime.config import ProcessConfig
 from taskforge.runtime.process import Service
 from taskforge.scheduler.config import SchedulerConfig
@@ -24,6 +26,7 @@ from taskforge.security import tokens
 from taskforge.security.keyring import KeyRing
 from taskforge.v1 import run_pb2, run_service_pb2, workflow_service_pb2
 from taskforge.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from taskforge.v1.hook_service_pb2_grpc import HookServiceStub
 from taskforge.v1.run_service_pb2_grpc import RunServiceStub
 from taskforge.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from taskforge.v1.secret_service_pb2_grpc import SecretServiceStub
@@ -115,7 +118,7 @@ def apply_request(*sources: str, validate_only: bool = False) -> workflow_servic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """A gateway, and a scheduler when it is asked for, in this process: real servers on Unix sockets."""
+    """A gateway, and scheduler and ingest when they are asked for, in this process: real servers on Unix sockets."""
 
     folder: Path
     database: Database
@@ -161,6 +164,18 @@ class Platform:
         )
         async with self._serving(Scheduler(config), "scheduler"):
             yield
+
+    @asynccontextmanager
+    async def ingest(self) -> AsyncIterator[HookServiceStub]:
+        """An ingest that is ready."""
+        config = IngestConfig(
+            process=self._process("ingest"),
+            database_url=self.database.url_for("ingest"),
+            scheduler=self._address("scheduler"),
+            keyring=self.keyring,
+        )
+        async with self._serving(Ingest(config), "ingest") as channel:
+            yield HookServiceStub(channel)
 
     @asynccontextmanager
     async def _serving(self, service: Service, name: str) -> AsyncIterator[grpc.aio.Channel]:

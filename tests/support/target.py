@@ -43,9 +43,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Target:
-    """Serves on a loopback port. Paths that nothing was scripted for answer 200 with `{}`."""
+    """Serves on a free port. Paths that nothing was scripted for answer 200 with `{}`."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.requests: list[Received] = []
         self.port = 0
         self._scripts: defaultdict[str, deque[Answer]] = defaultdict(deque)
@@ -56,7 +57,7 @@ class Target:
 
     def url(self, path: str = "/") -> str:
         """The address of a path."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://{self.host}:{self.port}{path}"
 
     def answer(self, path: str, *answers: Answer) -> None:
         """Give these answers in turn; the last one is repeated for ever."""
@@ -83,7 +84,7 @@ class Target:
         # A held request must not keep the test from ending.
         self._runner = web.AppRunner(application, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, self.host, 0).start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

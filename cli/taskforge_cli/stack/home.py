@@ -86,6 +86,11 @@ class Home:
         return self.root / "log"
 
     @property
+    def started_file(self) -> Path:
+        """What the stack was last started with."""
+        return self.run_dir / "started.json"
+
+    @property
     def lock_file(self) -> Path:
         """Held while the stack is being changed."""
         return self.root / "lock"

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskforge_cli.stack import allocation, config, edge, install, lock, plan, postgres, schema, shutdown, status
+from taskforge_cli.stack import allocation, config, install, lock, plan, postgres, shutdown, status
 from taskforge_cli.stack.config import Configuration
 from taskforge_cli.stack.configfile import ConfigFile
 from taskforge_cli.stack.errors import NoSuchProcess, NotInitialised, NotRunning
+from taskforge_cli.stack.files import write_private
 from taskforge_cli.stack.home import Home
 from taskforge_cli.stack.plan import Plan
-from taskforge_cli.stack.readiness import Check, Watch, check_of
 from taskforge_cli.stack.secrets import ensure_secrets, new_admin_token
+from taskforge_cli.stack.start import OnReady, Start
 from taskforge_cli.stack.supervisor import Supervisor
 
 CONFIG_VERSION = 1
 START_SECONDS = 60.0
-_MIGRATION = "migrate"
-
-#: Called with a part's name and the seconds until it was ready, as each becomes ready.
-OnReady = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +117,9 @@ class LocalStack:
             if not running:
                 shutdown.end_leftovers(allocation.recorded_id(configuration.file))
             wanted, notes = self._plan(configuration, running=running)
-            start = _Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
+            start = Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
             start.run(running=running)
+            self._record_start(configuration)
         seconds = time.monotonic() - began
         return UpResult(url=wanted.url, started=not running, seconds=seconds, notes=tuple(notes))
 
@@ -146,13 +145,14 @@ class LocalStack:
             NotRunning, NoSuchProcess: named processes cannot be restarted.
             and what `up` and `down` raise.
         """
-        if not names:
-            self.down()
-            return self.up(on_ready=on_ready, timeout=timeout)
         self._require_home()
+        if not names:
+            options = self._started()
+            self.down()
+            return self.up(options, on_ready=on_ready, timeout=timeout)
         began = time.monotonic()
         with lock.exclusive(self.home):
-            configuration = self._configuration(Options())
+            configuration = self._configuration(self._started())
             supervisor = self._supervisor(configuration.file)
             if not supervisor.is_running():
                 raise NotRunning("the stack is down", hint="taskforge up")
@@ -160,7 +160,7 @@ class LocalStack:
             chosen = _expand(wanted, names)
             supervisor.stop(chosen)
             supervisor.start(chosen)
-            start = _Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
+            start = Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
             start.wait_for(chosen)
         return UpResult(url=wanted.url, started=False, seconds=time.monotonic() - began, notes=tuple(notes))
 
@@ -183,16 +183,29 @@ class LocalStack:
             NotInitialised: there is no home folder.
         """
         self._require_home()
-        configuration = self._configuration(Options())
+        configuration = self._configuration(self._started())
         supervisor = self._supervisor(configuration.file)
         return status.read(self._recorded_plan(configuration), supervisor)
 
     def query_database(self, statement: str) -> str:
         """Run SQL on the stack's database as its owner; one row a line, columns separated by `|`."""
-        return postgres.query(self._recorded_plan(self._configuration(Options())).cluster, statement)
+        return postgres.query(self._recorded_plan(self._configuration(self._started())).cluster, statement)
 
     def _configuration(self, options: Options) -> Configuration:
         return config.load(self.home, self._environ, options.flags())
+
+    def _record_start(self, configuration: Configuration) -> None:
+        """Remember what the stack was started with: options and variables of `up` are not in the config file."""
+        started = {"redis": configuration.value("local.redis"), "executors": configuration.value("local.executors")}
+        write_private(self.home.started_file, json.dumps(started) + "\n")
+
+    def _started(self) -> Options:
+        """What the stack was last started with."""
+        try:
+            started = json.loads(self.home.started_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return Options()
+        return Options(redis=started.get("redis"), executors=started.get("executors"))
 
     def _require_home(self) -> None:
         if not self.home.config_file.exists():
@@ -222,69 +235,6 @@ class LocalStack:
             sockets=allocation.recorded_sockets(self.home, file),
         )
         return plan.build(self.home, configuration, found, install.locate())
-
-
-class _Start:
-    """One start: brings the supervisor to the plan and waits."""
-
-    def __init__(self, wanted: Plan, supervisor: Supervisor, deadline: float, on_ready: OnReady) -> None:
-        self._plan = wanted
-        self._supervisor = supervisor
-        checks: dict[str, Check] = {program.name: check_of(wanted, program) for program in wanted.programs}
-        self._watch = Watch(
-            supervisor=supervisor,
-            log_dir=wanted.home.log_dir,
-            deadline=deadline,
-            on_ready=on_ready,
-            pending=checks,
-        )
-
-    def run(self, *, running: bool) -> None:
-        """Start what is missing and wait for all; a supervisor of this call does not survive a failure."""
-        try:
-            self._launch() if not running else self._adjust()
-            self._bring_up()
-        except BaseException:
-            if not running:
-                shutdown.stop_all(self._supervisor, self._plan.allocation.stack_id)
-            raise
-
-    def wait_for(self, names: Collection[str]) -> None:
-        """Wait for some of the processes only."""
-        self._watch.pending = {name: check for name, check in self._watch.pending.items() if name in names}
-        self._watch.wait(set(names))
-
-    def _launch(self) -> None:
-        postgres.prepare(self._plan.cluster, self._plan.postgres_settings)
-        self._configure()
-        self._supervisor.spawn(self._plan)
-
-    def _adjust(self) -> None:
-        self._configure()
-        self._supervisor.apply()
-        self._supervisor.start([program.name for program in self._plan.programs if not program.is_service])
-
-    def _configure(self) -> None:
-        backends = edge.Backends(gateway=self._plan.socket("gateway"), ingest=self._plan.socket("ingest"))
-        edge.write_configuration(self._plan.envoy_file, self._plan.allocation.port, self._plan.admin_socket, backends)
-        self._supervisor.configure(self._plan)
-
-    def _bring_up(self) -> None:
-        services = [program.name for program in self._plan.services]
-        current = schema.is_current(self._plan)
-        if current:
-            # Nothing will be migrated, so the services need not wait: their imports take longer than PostgreSQL.
-            self._supervisor.start(services)
-        self._watch.wait({"postgres"})
-        migration = schema.Migration.start(self._plan)
-        self._watch.pending[_MIGRATION] = migration.is_done
-        try:
-            if not current:
-                self._watch.wait({_MIGRATION})
-                self._supervisor.start(services)
-            self._watch.wait({_MIGRATION, *(program.name for program in self._plan.programs)})
-        finally:
-            migration.stop()
 
 
 def _fill_in(file: ConfigFile, options: Options) -> None:
