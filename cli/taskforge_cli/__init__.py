@@ -1,1 +1,1 @@
-"""The `taskforge` command: everything a user does, over the public API. Nothing heavy is imported before it is needed."""
+"""The `taskforge` command: everything a user does, over the public API. Heavy imports wait until they are needed."""

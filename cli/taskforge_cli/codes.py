@@ -100,12 +100,18 @@ CLI_CODES: Mapping[str, Entry] = {
     "SERVER_MISMATCH": Entry(
         ExitCode.ERROR, "Compare `taskforge version` on both sides.", "the server does not know this call"
     ),
-    "CALL_TIMED_OUT": Entry(ExitCode.TIMEOUT, "Try again; `taskforge status` shows how busy it is.", "no answer in time"),
+    "CALL_TIMED_OUT": Entry(
+        ExitCode.TIMEOUT, "Try again; `taskforge status` shows how busy it is.", "no answer in time"
+    ),
     "WAIT_TIMED_OUT": Entry(
         ExitCode.TIMEOUT, "`taskforge run watch RUN` waits on; the run goes on either way.", "the run has not ended yet"
     ),
-    "NO_RUNS": Entry(ExitCode.NOT_FOUND, "`taskforge run list` shows what there is.", "`@last` or `@failed` fits no run"),
-    "STEP_NOT_FOUND": Entry(ExitCode.NOT_FOUND, "`taskforge run show RUN` lists the steps.", "the run has no such step"),
+    "NO_RUNS": Entry(
+        ExitCode.NOT_FOUND, "`taskforge run list` shows what there is.", "`@last` or `@failed` fits no run"
+    ),
+    "STEP_NOT_FOUND": Entry(
+        ExitCode.NOT_FOUND, "`taskforge run show RUN` lists the steps.", "the run has no such step"
+    ),
     "OUTPUT_MISSING": Entry(
         ExitCode.CONFLICT, "`taskforge run show RUN` says where it stands.", "the run or step has no output (yet)"
     ),

@@ -44,7 +44,7 @@ class CliError(Exception):
         return {"error": found}
 
 
-class Silent(Exception):
+class QuietError(Exception):
     """Ends the command with an exit code and nothing more to say."""
 
     def __init__(self, exit_code: ExitCode) -> None:

@@ -153,7 +153,9 @@ class Output:
         unknown = [name for name in self._columns if name not in known]
         if unknown:
             names = ", ".join(known).lower()
-            raise CliError("COLUMN_UNKNOWN", f"no such column: {', '.join(unknown).lower()}", hints=[f"there are: {names}"])
+            raise CliError(
+                "COLUMN_UNKNOWN", f"no such column: {', '.join(unknown).lower()}", hints=[f"there are: {names}"]
+            )
         return [known[name] for name in self._columns]
 
 

@@ -22,6 +22,7 @@ STYLES: Mapping[str, str] = {
 }
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
+
 @dataclass(frozen=True, slots=True)
 class Paint:
     """Puts colours around text, or does nothing."""
@@ -34,8 +35,10 @@ class Paint:
         return cls(wants_colour(os.environ, is_terminal=stream.isatty()))
 
     def __call__(self, text: str, style: str) -> str:
+        """Put the style around the text."""
         code = STYLES[style]
         return f"\x1b[{code}m{text}\x1b[0m" if self.enabled and code and text else text
+
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     """Whether output should be coloured."""
@@ -45,9 +48,11 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
         return True
     return is_terminal and environ.get("TERM", "") != "dumb"
 
+
 def strip(text: str) -> str:
     """The text without colours."""
     return _ESCAPE.sub("", text)
+
 
 def can_show(stream: TextIO, characters: str) -> bool:
     """Whether the stream's encoding has these characters."""

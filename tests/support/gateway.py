@@ -20,6 +20,7 @@ from taskforge.ingest.config import IngestConfig
 from taskforge.ingest.main import Ingest
 from taskforge.runtime.config import ProcessConfig
 from taskforge.runtime.process import Service
+from taskforge.runtime.server import MAX_MESSAGE_BYTES
 from taskforge.scheduler.config import SchedulerConfig
 from taskforge.scheduler.main import Scheduler
 from taskforge.security import tokens
@@ -35,6 +36,9 @@ from taskforge.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from taskforge.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from tests.support.postgres import Database
 from tests.support.waiting import eventually
+
+# Answers may be larger than what a client takes unless it is told to.
+_OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
 
 
 class Refusal:
@@ -179,7 +183,7 @@ class Platform:
 
     @asynccontextmanager
     async def _serving(self, service: Service, name: str) -> AsyncIterator[grpc.aio.Channel]:
-        async with grpc.aio.insecure_channel(self._address(name)) as channel:
+        async with grpc.aio.insecure_channel(self._address(name), options=_OPTIONS) as channel:
             await service.start()
             try:
                 await _ready(channel)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from taskforge.runtime.client import Peer
-from taskforge.runtime.probe import is_serving
 from tests.support.places import clean_environment
 from tests.support.postgres import Database
 from tests.support.processes import Process
@@ -79,7 +79,7 @@ class Services:
         service = Service(name=name, address=address, process=process)
         self._running.append(service)
         if ready:
-            process.ready_when(lambda: is_serving(address, timeout=1.0))
+            process.ready_when(lambda: _is_serving(address))
         return service
 
     def peer(self, name: str, *, token: str | None = None, instance: int = 0) -> Peer:
@@ -102,6 +102,25 @@ class Services:
             await peer.close()
         for service in reversed(self._running):
             service.process.kill()
+
+
+def is_serving(address: str, timeout: float = 2.0) -> bool:
+    """Ask the standard health service once. `timeout` is in seconds."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _is_serving(address: str) -> bool:
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -32,6 +32,7 @@ _FULL = (range(60), range(24), range(1, 32), range(1, 13), range(7))
 _ALLOWED = re.compile(r"[0-9A-Za-z*,/#-]{1,200}", re.ASCII)
 _NAMES = re.compile(r"JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|SUN|MON|TUE|WED|THU|FRI|SAT", re.IGNORECASE)
 _LAST_WEEKDAY = re.compile(r"(?<![0-9A-Z])([0-7]|[A-Z]{3})L(?![0-9A-Z])", re.IGNORECASE)
+_POINT = re.compile(r"(?<![\w-])(\w+)-\1(?!\w)(?:/\d+)?", re.ASCII)
 _LETTERS = re.compile(r"[A-Z]", re.IGNORECASE)
 _HORIZON_YEARS = 9  # 29 February is eight years away around 2100
 _MINUTE = timedelta(minutes=1)
@@ -148,6 +149,7 @@ def _fields_of(text: str) -> list[str]:
     if len(fields) != 5:
         count = "field" if len(fields) == 1 else "fields"
         raise CronError(f"'{text[:80]}' has {len(fields)} {count}, not five", f"they are: {', '.join(_FIELDS)}")
+    fields = [_POINT.sub(r"\1", field) for field in fields]  # croniter takes `5-5` for a full turn
     fields[4] = _LAST_WEEKDAY.sub(r"L\1", fields[4])  # croniter's spelling
     return fields
 

@@ -75,7 +75,7 @@ def _find_end(text: str, start: int) -> int:
             if depth == 0 and text.startswith("}}", position):
                 return position
             if depth == 0:
-                raise ScanError("the expression has a } too many", position)
+                raise ScanError("a } stands alone: the expression ends with }}", position)
             depth -= 1
         elif kind == "quote":
             raise ScanError("a string in the expression is not closed", position)

@@ -42,9 +42,7 @@ NIGHTLY = '[{id: nightly, cron: "30 2 * * *", timezone: Europe/Paris}]'
 
 
 async def get(api: Api, name: str, revision: int = 0) -> Any:
-    return await api.call(
-        api.workflows.GetWorkflow, pb.GetWorkflowRequest(name=f"workflows/{name}", revision=revision)
-    )
+    return await api.call(api.workflows.GetWorkflow, pb.GetWorkflowRequest(name=f"workflows/{name}", revision=revision))
 
 
 async def rows(engine: Engine) -> dict[str, int]:
@@ -159,7 +157,7 @@ async def test_a_webhook_keeps_its_path_while_its_workflow_names_it(api: Api, en
     assert (second["trigger_id"], second["path_key"]) == (first["trigger_id"], first["path_key"])
     assert second["revision_id"] != first["revision_id"]
 
-    await api.apply(workflow(triggers='[{id: push, every: 10s}]'))
+    await api.apply(workflow(triggers="[{id: push, every: 10s}]"))
     other_kind = await trigger()
     assert other_kind["kind"] == "schedule"
     assert other_kind["trigger_id"] != first["trigger_id"]

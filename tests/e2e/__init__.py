@@ -1,0 +1,1 @@
+"""What people do with TaskForge, told on the whole product through its public door."""
