@@ -71,14 +71,14 @@ class Client:
             if left <= 0 or not request.page_token:
                 return
 
-    def stream(self, method: str, request: Message, answer: type[M]) -> Stream[M]:
-        """Open a stream; it ends with the call, or with `cancel`."""
+    def stream(self, method: str, request: Message, answer: type[M], *, timeout: float | None = None) -> Stream[M]:
+        """Open a stream; it ends with the call, after `timeout` seconds, or with `cancel`."""
         stub = self._channel.unary_stream(
             f"/{_PACKAGE}.{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        return Stream(self, stub(request, metadata=self._metadata))
+        return Stream(self, stub(request, timeout=timeout, metadata=self._metadata))
 
     def explain(self, error: grpc.RpcError) -> CliError:
         """What a failed call means."""

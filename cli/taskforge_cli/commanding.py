@@ -180,7 +180,8 @@ def _plain(params: list[Any]) -> list[Any]:
 
 
 def _format_own(command: Any, ctx: Context, formatter: HelpFormatter) -> None:
-    arguments, options = [], []
+    arguments: list[tuple[str, str]] = []
+    options: list[tuple[str, str]] = []
     for param in [*command.own_params, command.get_help_option(ctx)]:
         record = param.get_help_record(ctx) if param else None
         if record:

@@ -20,7 +20,7 @@ def short(name: str) -> str:
 
 
 def _length(known: Sequence[str], at: int) -> int:
-    neighbours = known[max(at - 1, 0) : at] + known[at + 1 : at + 2]
+    neighbours = [*known[max(at - 1, 0) : at], *known[at + 1 : at + 2]]
     shared = max((_shared(known[at], other) for other in neighbours), default=0)
     wanted = max(SHORT_CHARS, shared + 1)
     # A prefix that ends in a dash looks cut off by mistake.

@@ -59,7 +59,9 @@ def root() -> LazyGroup:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(_root_options)
     own = typer.main.get_command(app).params
-    return LazyGroup(name=PROGRAM, sections=SECTIONS, params=list(own), help=_HELP, no_args_is_help=True, rich_markup_mode=None)
+    return LazyGroup(
+        name=PROGRAM, sections=SECTIONS, params=list(own), help=_HELP, no_args_is_help=True, rich_markup_mode=None
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,7 +94,7 @@ def _dispatch(arguments: list[str]) -> int:
     try:
         command = root()
         if COMPLETION_VARIABLE in os.environ:
-            from typer.completion import completion_init
+            from typer._completion_classes import completion_init
 
             completion_init()
         result = command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)

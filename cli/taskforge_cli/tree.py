@@ -29,7 +29,7 @@ STATES: Mapping[str, tuple[str, str, str]] = {
     "WAITING": ("◌", "w", "wait"),
     "SUCCEEDED": ("✓", "+", "good"),
     "FAILED": ("✗", "x", "bad"),
-    "SKIPPED": ("–", "-", "faint"),
+    "SKIPPED": ("–", "-", "faint"),  # noqa: RUF001  a dash is meant
     "CANCELLING": ("◍", "c", "warn"),
     "CANCELLED": ("⊘", "c", "warn"),
 }
@@ -125,7 +125,9 @@ class _Tree:
         for at, entry in enumerate(entries):
             branch, below = self._look.rail(last=at == len(entries) - 1)
             if isinstance(entry, str):
-                yield _Row(rail=indent + branch, state="SKIPPED", label=entry, notes=[("not taken", "faint")], faint=True)
+                yield _Row(
+                    rail=indent + branch, state="SKIPPED", label=entry, notes=[("not taken", "faint")], faint=True
+                )
                 continue
             yield self._row(entry, indent + branch)
             yield from self.rows(entry.id, indent + below)

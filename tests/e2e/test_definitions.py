@@ -20,6 +20,13 @@ steps:
 """
 
 
+NEEDS_A_SECRET = """
+name: $name
+steps:
+  - {id: call, http: {url: "http://example.com", auth: {bearer: "${{ secrets.NOBODY }}"}}}
+"""
+
+
 async def test_every_fault_of_a_file_is_told_with_line_and_column(api: Api, http: aiohttp.ClientSession) -> None:
     sources = [WorkflowSource(filename="broken.yaml", source=BROKEN)]
     refused = await api.refused(api.workflows.ApplyWorkflows, ApplyWorkflowsRequest(sources=sources))
@@ -50,10 +57,7 @@ async def test_files_are_applied_all_or_none(api: Api, workflows: Workflows) -> 
 
 
 async def test_a_check_stores_nothing(api: Api, workflows: Workflows) -> None:
-    good = workflows.filled("name: $name\nsteps: [{id: a, log: '${{ secrets.NOBODY }}'}]", name="story-only-checked")
-    good = good.replace(
-        "log: '${{ secrets.NOBODY }}'", "http: {url: 'http://x', auth: {bearer: '${{ secrets.NOBODY }}'}}"
-    )
+    good = workflows.filled(NEEDS_A_SECRET, name="story-only-checked")
     request = ApplyWorkflowsRequest(sources=[WorkflowSource(source=good)], validate_only=True)
     [planned] = (await api.call(api.workflows.ApplyWorkflows, request)).results
     assert planned.workflow.revision == 1

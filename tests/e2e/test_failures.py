@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from google.protobuf.json_format import MessageToDict
 
+from taskforge.security.masking import MASK
 from taskforge.v1.dead_letter_service_pb2 import (
     DeadLetter,
     DiscardDeadLetterRequest,
@@ -187,4 +188,4 @@ async def test_secrets_reach_the_request_and_nothing_else(api: Api, workflows: W
     seen = repr([MessageToDict(run), letters, lines, events])
     assert "wörd" not in seen
     assert "w\\xf6rd" not in seen
-    assert "***" in seen
+    assert MASK in seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from typing import Any
 
@@ -135,7 +136,7 @@ async def test_every_refusal_is_json_with_a_reason(
     method: str, path: str, body: bytes | None, status: int, reason: str, http: aiohttp.ClientSession
 ) -> None:
     headers = {"content-type": "application/json"} if body else {}
-    async with http.request(method, path, data=body, headers=headers) as answer:
+    async with http.request(method, path, data=io.BytesIO(body or b""), headers=headers) as answer:
         assert answer.content_type == "application/json"
         refused = await answer.json()
     assert answer.status == status, refused

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import io
 import json
 import os
 import time
@@ -93,6 +94,10 @@ SENDERS = {
 }
 
 
+#: The headers that prove something.
+_PROOFS = ("webhook-signature", "x-hub-signature-256", "x-signature", "authorization")
+
+
 async def hook_of(source: str, sender: Sender, api: Api, workflows: Workflows) -> tuple[str, str]:
     """Apply a workflow; its name and its webhook's path."""
     secret = await workflows.secret(sender.secret)
@@ -119,7 +124,7 @@ async def test_a_signed_webhook_runs_the_chain(
 
     body = json.dumps({"ref": "refs/heads/main", "repo": "me/tool"}).encode()
     status, answer = await deliver(anyone, path, SENDERS[scheme], body)
-    assert (status, answer["verdict"]) == (200, "ACCEPTED")
+    assert (status, answer["verdict"]) == (200, "accepted")
 
     run = await api.ended(answer["run"])
     assert plain(run.output) == "v2"
@@ -128,7 +133,7 @@ async def test_a_signed_webhook_runs_the_chain(
     assert not target.on("/alert")
 
     status, answer = await deliver(anyone, path, SENDERS[scheme], b'{"ref": "refs/heads/other"}')
-    assert (status, answer["verdict"]) == (200, "FILTERED")
+    assert (status, answer["verdict"]) == (200, "filtered")
     assert len(await api.runs_of(name)) == 1
 
 
@@ -141,24 +146,20 @@ async def test_an_unsigned_webhook_is_refused_and_starts_nothing(
     body = b'{"ref": "refs/heads/main", "repo": "me/tool"}'
     signed = sign(sender.scheme, body, sender.secret, time.time(), message_id="x")
 
-    for headers, sent in (({}, body), (signed | {next(reversed(signed)): "v1,wrong"}, body)):
-        async with anyone.post(path, data=sent, headers={"content-type": "application/json", **headers}) as answer:
+    forged = {name: "v1=wrong" if name in _PROOFS else value for name, value in signed.items()}
+    for headers in ({}, forged):
+        async with anyone.post(path, data=body, headers={"content-type": "application/json", **headers}) as answer:
             refused = await answer.json()
         assert answer.status == 401
         assert refused["code"] == 16
         assert refused["details"][0]["reason"] == "SIGNATURE_MISMATCH"
         assert sender.secret not in json.dumps(refused)
-    if scheme != "token":  # which signs nothing
-        status, _ = await _send_changed(anyone, path, body, signed)
-        assert status == 401
+    if scheme != "token":  # which proves who sends, not what
+        async with anyone.post(
+            path, data=body + b" ", headers={"content-type": "application/json", **signed}
+        ) as answer:
+            assert answer.status == 401
     assert await api.runs_of(name) == []
-
-
-async def _send_changed(
-    anyone: aiohttp.ClientSession, path: str, body: bytes, signed: dict[str, str]
-) -> tuple[int, bytes]:
-    async with anyone.post(path, data=body + b" ", headers={"content-type": "application/json", **signed}) as answer:
-        return answer.status, await answer.read()
 
 
 async def test_an_unknown_webhook_is_not_found(api: Api, anyone: aiohttp.ClientSession, workflows: Workflows) -> None:
@@ -182,7 +183,7 @@ async def test_a_delivery_that_comes_again_starts_one_run(
     assert {status for status, _ in answers} == {200}
     assert {answer["run"] for _, answer in answers} == {answers[0][1]["run"]}
     verdicts = sorted(answer["verdict"] for _, answer in answers)
-    assert verdicts == ["ACCEPTED", *["DUPLICATE"] * 19]
+    assert verdicts == ["accepted", *["duplicate"] * 19]
     await deliver(anyone, path, sender, b'{"n": 2}', delivery="delivery-2")
     assert len(await api.runs_of(name)) == 2
 
@@ -210,7 +211,7 @@ async def test_a_body_arrives_byte_for_byte(
     name, path = await hook_of(ECHO, sender, api, workflows)
     content_type = "application/octet-stream"
     status, answer = await deliver(anyone, f"{path}?a=1&b=%20x&b=y", sender, body, content_type=content_type)
-    assert (status, answer["verdict"]) == (200, "ACCEPTED")
+    assert (status, answer["verdict"]) == (200, "accepted")
 
     output = plain((await api.ended(answer["run"])).output)
     assert output["query"] == {"a": "1", "b": [" x", "y"]}
@@ -223,7 +224,9 @@ async def test_a_body_that_is_too_large_is_refused(
     api: Api, anyone: aiohttp.ClientSession, workflows: Workflows
 ) -> None:
     name, path = await hook_of(ECHO, SENDERS["none"], api, workflows)
-    async with anyone.post(path, data=b"x" * (1024 * 1024 + 1), headers={"content-type": "text/plain"}) as answer:
+    async with anyone.post(
+        path, data=io.BytesIO(b"x" * (1024 * 1024 + 1)), headers={"content-type": "text/plain"}
+    ) as answer:
         refused = await answer.json()
     assert answer.status == 413
     assert refused["details"][0]["reason"] == "BODY_TOO_LARGE"

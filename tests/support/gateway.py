@@ -75,6 +75,7 @@ class Api:
     """The public API as a caller with one token sees it."""
 
     def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        self.channel = channel
         self.metadata = (("authorization", f"Bearer {token}"),)
         self.workflows = WorkflowServiceStub(channel)
         self.runs = RunServiceStub(channel)

@@ -13,6 +13,7 @@ from uuid import UUID
 import grpc
 from google.api import httpbody_pb2
 
+from taskforge.runtime.ids import new_id
 from taskforge.security.signatures import sign
 from taskforge.security.webhook_schemes import Scheme, scheme_named
 from taskforge.v1 import hook_service_pb2 as pb
@@ -42,7 +43,7 @@ steps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """A request to a webhook. Without a `signature_scheme` it is not signed."""
+    """A request to a webhook, with a delivery id of its own. Without a `signature_scheme` it is not signed."""
 
     body: bytes = b'{"ref": "refs/heads/main"}'
     content_type: str = "application/json"
@@ -55,7 +56,7 @@ class Post:
         """The headers as the edge passes them on."""
         signed = {}
         if self.signature_scheme is not None:
-            signed = sign(self.signature_scheme, self.body, self.secret, time.time(), message_id="m1")
+            signed = sign(self.signature_scheme, self.body, self.secret, time.time(), message_id=str(new_id()))
         envoy = {"x-envoy-original-path": quote(path) + f"?{self.query}" if self.query else quote(path)}
         return tuple({"user-agent": "tests", **signed, **self.headers, **envoy}.items())
 
@@ -68,9 +69,9 @@ class Sender:
         self._stub = stub
         self._database = database
 
-    async def post(self, post: Post | None = None, **changes: Any) -> pb.ReceiveHookResponse:
-        """Send a request; its fields may be given one by one."""
-        post = post or Post(**changes)
+    async def post(self, **fields: Any) -> pb.ReceiveHookResponse:
+        """Send a request with these fields of a `Post`."""
+        post = Post(**fields)
         _, _, workflow, trigger, key = self.path.split("/")
         request = pb.ReceiveHookRequest(
             workflow=workflow,
@@ -78,12 +79,15 @@ class Sender:
             key=key,
             body=httpbody_pb2.HttpBody(data=post.body, content_type=post.content_type),
         )
-        return await self._stub.ReceiveHook(request, metadata=post.metadata(self.path), timeout=15)
+        answer: pb.ReceiveHookResponse = await self._stub.ReceiveHook(
+            request, metadata=post.metadata(self.path), timeout=15
+        )
+        return answer
 
-    async def refused(self, post: Post | None = None, **changes: Any) -> Refusal:
+    async def refused(self, **fields: Any) -> Refusal:
         """Send a request that must be refused."""
         try:
-            answer = await self.post(post, **changes)
+            answer = await self.post(**fields)
         except grpc.aio.AioRpcError as error:
             return Refusal(error)
         raise AssertionError(f"it was not refused: {answer}")

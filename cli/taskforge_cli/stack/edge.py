@@ -19,8 +19,8 @@ class Backends:
     ingest: str
 
 
-def write_configuration(path: Path, port: int, admin: Path, backends: Backends) -> None:
-    """Write Envoy's configuration if it differs from what is there."""
+def write_configuration(path: Path, port: int, admin: Path, backends: Backends) -> bool:
+    """Write Envoy's configuration. Returns whether it differs from what was there."""
     text = render(
         EdgeSettings(
             listen=f"{LOOPBACK}:{port}",
@@ -29,8 +29,10 @@ def write_configuration(path: Path, port: int, admin: Path, backends: Backends) 
             ingest=backends.ingest,
         )
     )
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_private(path, text)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    write_private(path, text)
+    return True
 
 
 def server_command(program: Path, configuration: Path) -> tuple[str, ...]:

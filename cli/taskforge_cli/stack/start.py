@@ -51,14 +51,19 @@ class Start:
         self._supervisor.spawn(self._plan)
 
     def _adjust(self) -> None:
-        self._configure()
+        edge_changed = self._configure()
         self._supervisor.apply()
+        if edge_changed:
+            self._supervisor.stop(["edge"])
         self._supervisor.start([program.name for program in self._plan.programs if not program.is_service])
 
-    def _configure(self) -> None:
+    def _configure(self) -> bool:
+        """Write every configuration file. Returns whether the edge has to read its own again."""
         backends = edge.Backends(gateway=self._plan.socket("gateway"), ingest=self._plan.socket("ingest"))
-        edge.write_configuration(self._plan.envoy_file, self._plan.allocation.port, self._plan.admin_socket, backends)
         self._supervisor.configure(self._plan)
+        return edge.write_configuration(
+            self._plan.envoy_file, self._plan.allocation.port, self._plan.admin_socket, backends
+        )
 
     def _bring_up(self) -> None:
         services = [program.name for program in self._plan.services]

@@ -148,9 +148,9 @@ class Supervisor:
         processes.stop([pid], signal.SIGTERM, patience=5.0)
 
     def _call(self, method: str, *arguments: object) -> Any:
-        proxy = xmlrpc.client.ServerProxy("http://supervisor", transport=_Transport(self._socket))
         try:
-            return getattr(proxy.supervisor, method)(*arguments)
+            with xmlrpc.client.ServerProxy("http://supervisor", transport=_Transport(self._socket)) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as fault:
             if method in ("startProcess", "addProcessGroup") and _GONE not in fault.faultString:
                 raise StartFailed(f"{arguments[0]} does not start: {fault.faultString}") from fault
@@ -253,4 +253,6 @@ class _Transport(xmlrpc.client.Transport):
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         """One connection a call: the supervisor may be replaced between two."""
-        return _Connection(self._path)
+        connection = _Connection(self._path)
+        self._connection = host, connection  # what closing the proxy closes
+        return connection

@@ -88,22 +88,28 @@ def reference_length(source: str, offset: int) -> int:
 def locate(tree: Tree, path: Path, text: str, offset: int, length: int = 1) -> Span:
     """The place in the file of `text[offset:]`, where `text` is the value at `path`.
 
-    Values that YAML changed on the way (escapes, folded lines) are found by the line that holds the place; if that is
-    not in the file either, the start of the value has to do.
+    YAML may have changed the value on the way (escapes, folded lines, indentation). Then the word at the place is looked
+    for in the file, counting how often it comes before; if it is not there either, the value's start has to do.
     """
     event = tree.node_at(path).event
     raw = tree.source[event.start_mark.index : event.end_mark.index]
     start = raw.find(text)
-    if start < 0:
-        line_start = text.rfind("\n", 0, offset) + 1
-        line = text[line_start:].split("\n", 1)[0].strip()
-        indent = len(text[line_start:]) - len(text[line_start:].lstrip(" "))
-        start = raw.find(line) if line else -1
-        offset = max(0, offset - line_start - indent)
-    if start < 0:
+    position = start + offset if start >= 0 else _find_word(raw, text, offset, length)
+    if position < 0:
         return tree.span(path)
-    position = start + offset
     before = raw[:position]
     lines = before.count("\n")
     column = len(before) - before.rfind("\n") if lines else event.start_mark.column + 1 + position
     return Span(line=event.start_mark.line + 1 + lines, column=column, end_column=column + max(length, 1))
+
+
+def _find_word(raw: str, text: str, offset: int, length: int) -> int:
+    word = text[offset : offset + max(length, 1)].split()
+    if not word:
+        return -1
+    position = -1
+    for _ in range(text.count(word[0], 0, offset) + 1):
+        position = raw.find(word[0], position + 1)
+        if position < 0:
+            break
+    return position

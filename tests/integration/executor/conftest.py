@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -136,15 +135,14 @@ class Floor:
 
 
 @pytest.fixture
-async def floor(services: Services) -> AsyncIterator[Floor]:
-    """A scheduler and one executor."""
-    found = Floor(services)
-    found.start_scheduler()
-    found.start_executor()
-    yield found
+def empty_floor(services: Services) -> Floor:
+    """Nothing started yet."""
+    return Floor(services)
 
 
 @pytest.fixture
-async def empty_floor(services: Services) -> AsyncIterator[Floor]:
-    """Nothing started yet."""
-    yield Floor(services)
+def floor(empty_floor: Floor) -> Floor:
+    """A scheduler and one executor."""
+    empty_floor.start_scheduler()
+    empty_floor.start_executor()
+    return empty_floor

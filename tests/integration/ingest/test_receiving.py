@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import grpc
 import pytest
@@ -96,7 +97,7 @@ async def test_what_gives_no_inputs_is_refused_and_kept(sender: Sender, body: by
     ],
     ids=["unsigned", "wrong secret", "wrong digest", "garbage", "empty"],
 )
-async def test_every_bad_signature_gets_the_same_answer(sender: Sender, changes: dict[str, object]) -> None:
+async def test_every_bad_signature_gets_the_same_answer(sender: Sender, changes: dict[str, Any]) -> None:
     refusal = await sender.refused(**changes)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "SIGNATURE_MISMATCH")
     assert refusal.message == "the delivery's signature is missing or wrong"
@@ -148,7 +149,7 @@ async def test_secrets_in_headers_are_neither_kept_nor_shown(sender: Sender) -> 
 
 async def test_nothing_else_is_open(sender: Sender, platform: Platform) -> None:
     async with grpc.aio.insecure_channel(f"unix:{platform.folder}/ingest.sock") as channel:
-        call = channel.unary_unary(
+        call: Any = channel.unary_unary(
             "/taskforge.v1.HookService/Other",
             request_serializer=hook_service_pb2.ReceiveHookRequest.SerializeToString,
         )
@@ -203,7 +204,7 @@ steps:
 """
     )
     sender.path = await webhook_path(api, "door")
-    knock = {"signature_scheme": scheme_named("token", {"header": "x-knock"}), "secret": "open sesame"}
+    knock: dict[str, Any] = {"signature_scheme": scheme_named("token", {"header": "x-knock"}), "secret": "open sesame"}
     answer = await sender.post(body=b'{"id": 5}', **knock)
     assert answer.verdict == "accepted"
     again = await sender.post(body=b'{"id": 5}', **knock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -216,7 +217,7 @@ def test_a_fixed_schedule_never_misses_a_day_and_never_fires_twice_for_one_time(
 ) -> None:
     start = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
     fires = fires_between(cron(pattern, name), start, start + timedelta(days=3), 20)
-    gaps = [later - earlier for earlier, later in zip(fires, fires[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(fires)]
     assert fires
     assert all(timedelta(0) < gap <= timedelta(hours=26) for gap in gaps)
     walls = [fire.astimezone(ZoneInfo(name)).replace(tzinfo=None) for fire in fires]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -156,7 +157,5 @@ def test_hostile_files_are_refused_at_once(source: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(source: str) -> None:
-    try:
-        read_yaml(source, [])
-    except YamlError as error:
-        assert error.problem.line >= 1
+    with suppress(YamlError):
+        assert read_yaml(source, []).root.size >= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 
 import aiohttp
@@ -145,7 +146,9 @@ def _classify(error: Exception) -> tuple[ErrorKind, str]:
         case aiohttp.ClientConnectorError() if error.os_error.errno == errno.EPERM:
             return ErrorKind.BLOCKED, error.os_error.strerror or "a local rule forbids the connection"
         case aiohttp.ClientConnectorError():
-            return ErrorKind.CONNECT, f"no connection: {error.os_error.strerror or error.os_error}"
+            number = error.os_error.errno
+            reason = os.strerror(number) if number and number > 0 else error.os_error.strerror or str(error.os_error)
+            return ErrorKind.CONNECT, f"no connection to {error.host}:{error.port}: {reason}"
         case aiohttp.ConnectionTimeoutError():
             return ErrorKind.CONNECT, "no connection in time"
         case aiohttp.InvalidURL() | ValueError():

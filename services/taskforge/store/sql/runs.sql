@@ -205,12 +205,14 @@ LEFT JOIN steps AS s ON s.run_id = w.run_id AND s.step = w.step
 LEFT JOIN runs AS r ON r.run_id = w.run_id;
 
 -- name: insert_logs
+-- In the order given, which is the order in which lines are numbered for those who follow.
 INSERT INTO logs (run_id, step, epoch, attempt, number, level, message, data, at)
 SELECT i.run_id, i.step, i.epoch, i.attempt, i.number, i.level, i.message, i.data::json, i.at
 FROM unnest(:run_ids::uuid[], :steps::integer[], :epochs::integer[], :attempts::integer[], :numbers::integer[],
-            :levels::text[], :messages::text[], :datas::text[], :ats::timestamptz[])
-    AS i(run_id, step, epoch, attempt, number, level, message, data, at)
+            :levels::text[], :messages::text[], :datas::text[], :ats::timestamptz[]) WITH ORDINALITY
+    AS i(run_id, step, epoch, attempt, number, level, message, data, at, place)
 JOIN runs AS r ON r.run_id = i.run_id
+ORDER BY i.place
 ON CONFLICT DO NOTHING;
 
 -- name: read_dead_letter

@@ -1,0 +1,147 @@
+"""Nobody gets in without a valid token, whichever door they try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from taskforge.security import tokens
+from taskforge.v1 import (
+    dead_letter_service_pb2,
+    run_service_pb2,
+    schedule_service_pb2,
+    secret_service_pb2,
+    system_service_pb2,
+    webhook_service_pb2,
+    workflow_service_pb2,
+)
+from tests.support.engine import Engine
+from tests.support.gateway import Api, Platform, Refusal
+from tests.support.waiting import eventually
+
+_FILES = (
+    dead_letter_service_pb2,
+    run_service_pb2,
+    schedule_service_pb2,
+    secret_service_pb2,
+    system_service_pb2,
+    webhook_service_pb2,
+    workflow_service_pb2,
+)
+
+
+def methods() -> Iterator[tuple[str, bool]]:
+    for file in _FILES:
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                yield f"/{service.full_name}/{method.name}", method.server_streaming
+
+
+async def call(channel: grpc.aio.Channel, path: str, streams: bool, metadata: Any) -> None:
+    """Call a method with an empty message; every one of them parses as any request."""
+    if streams:
+        await anext(aiter(channel.unary_stream(path)(b"", metadata=metadata, timeout=10)))
+    else:
+        await channel.unary_unary(path)(b"", metadata=metadata, timeout=10)
+
+
+async def refusal_of(channel: grpc.aio.Channel, path: str, streams: bool, metadata: Any) -> Refusal:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call(channel, path, streams, metadata)
+    return Refusal(raised.value)
+
+
+async def test_every_method_of_the_public_api_needs_a_token(api: Api) -> None:
+    listed = list(methods())
+    assert len(listed) > 20
+    for path, streams in listed:
+        refusal = await refusal_of(api.channel, path, streams, ())
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"), path
+        assert "authorization: Bearer" in refusal.metadata["hint"]
+
+
+STATUS = "/taskforge.v1.SystemService/GetStatus"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer",
+        "Bearer ",
+        "Basic {token}",
+        "{token}",
+        "Bearer {token} {token}",
+        "Bearer {token},",
+        "Bearer x{token}",
+        "Bearer tf_" + "A" * 43,
+        "Bearer " + "A" * 4000,
+    ],
+)
+async def test_whatever_is_no_valid_token_is_refused(api: Api, platform: Platform, header: str) -> None:
+    metadata = (("authorization", header.format(token=platform.admin_token)),)
+    refusal = await refusal_of(api.channel, STATUS, False, metadata)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+    assert platform.admin_token not in refusal.message
+
+
+async def test_two_authorization_headers_are_none(api: Api) -> None:
+    refusal = await refusal_of(api.channel, STATUS, False, api.metadata + api.metadata)
+    assert refusal.reason == "TOKEN_INVALID"
+
+
+async def test_the_scheme_is_read_as_http_reads_it(api: Api, platform: Platform) -> None:
+    await call(api.channel, STATUS, False, (("authorization", f"bearer {platform.admin_token}"),))
+
+
+async def test_the_internal_token_does_not_open_the_public_api(api: Api, platform: Platform) -> None:
+    metadata = (("authorization", f"Bearer {platform.internal_token}"),)
+    assert (await refusal_of(api.channel, STATUS, False, metadata)).reason == "TOKEN_INVALID"
+
+
+async def test_a_token_works_soon_after_it_is_made_and_stops_soon_after_it_is_revoked(api: Api, engine: Engine) -> None:
+    token = tokens.generate()
+    metadata = (("authorization", f"Bearer {token}"),)
+    await engine.execute("INSERT INTO tokens (name, digest) VALUES ('ci', $1)", tokens.digest(token))
+
+    async def works() -> None:
+        try:
+            await call(api.channel, STATUS, False, metadata)
+        except grpc.aio.AioRpcError as error:
+            raise AssertionError(str(error.details())) from error
+
+    async def refused() -> None:
+        try:
+            await call(api.channel, STATUS, False, metadata)
+        except grpc.aio.AioRpcError:
+            return
+        raise AssertionError("it still works")
+
+    await eventually(works)
+    await engine.execute("UPDATE tokens SET revoked_at = clock_timestamp() WHERE name = 'ci'")
+    await eventually(refused)
+
+
+async def test_a_new_admin_token_takes_the_place_of_the_old_one(platform: Platform, engine: Engine) -> None:
+    async with platform.gateway():
+        pass
+    renewed = Platform.over(platform.folder, platform.database)
+    async with renewed.gateway() as api:
+        await call(api.channel, STATUS, False, api.metadata)
+        old = (("authorization", f"Bearer {platform.admin_token}"),)
+        assert (await refusal_of(api.channel, STATUS, False, old)).reason == "TOKEN_INVALID"
+    [row] = await engine.fetch("SELECT name, digest FROM tokens")
+    assert (row["name"], row["digest"]) == ("admin", tokens.digest(renewed.admin_token))
+
+
+async def test_health_needs_no_token(api: Api) -> None:
+    answer = await health_pb2_grpc.HealthStub(api.channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_an_unknown_method_is_unimplemented(api: Api) -> None:
+    refusal = await refusal_of(api.channel, "/taskforge.v1.RunService/Nope", False, api.metadata)
+    assert refusal.code is grpc.StatusCode.UNIMPLEMENTED
