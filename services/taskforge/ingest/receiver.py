@@ -63,7 +63,7 @@ class Receiver:
         self._quota = quota
         self._held_bytes = 0
         self._working: set[asyncio.Task[Receipt]] = set()
-        self._stored: Batcher[NewDelivery, First | None] = Batcher("store_deliveries", deliveries.store, concurrency=2)
+        self._stored: Batcher[NewDelivery, First | None] = Batcher("store_deliveries", deliveries.store, concurrency=1)
 
     async def receive(self, url: HookUrl, request: HookRequest) -> Receipt:
         """Take one delivery.
