@@ -66,9 +66,6 @@ CLI_CODES: Mapping[str, Entry] = {
     "NO_WORKFLOW_FILES": Entry(
         ExitCode.USAGE, "Name a `*.yaml` file, or a folder that holds some.", "no workflow file was found"
     ),
-    "WORKFLOW_DUPLICATE": Entry(
-        ExitCode.INVALID, "Give one of them another `name`.", "two files define the same workflow"
-    ),
     "INPUT_SYNTAX": Entry(
         ExitCode.USAGE,
         "Write `-i NAME=VALUE`; numbers, true/false, lists and objects are JSON.",
@@ -124,7 +121,11 @@ CLI_CODES: Mapping[str, Entry] = {
         "Read the answer's body. Exit codes follow the status: 4 for 401 and 403, 5 for 404, 6 for 409, 7 for 503.",
         "`taskforge api` got an error status",
     ),
-    "CHECK_FAILED": Entry(ExitCode.ERROR, "Do what the failed check says.", "`taskforge doctor` found a fault"),
+    "COMPOSE_BY_HAND": Entry(
+        ExitCode.CONFLICT,
+        "Use `docker compose`; the error shows the commands.",
+        "the Compose stack has its own commands",
+    ),
     "INTERRUPTED": Entry(ExitCode.INTERRUPTED, "The command may be run again.", "Ctrl-C"),
     "UNEXPECTED": Entry(
         ExitCode.ERROR, "Run it again with `--debug` and report the traceback.", "a fault of the command line"
@@ -165,3 +166,9 @@ SERVER_REASONS: Mapping[str, Entry] = {
     "REQUEST_TIMEOUT": Entry(ExitCode.TIMEOUT, "Look whether it took effect before you try again."),
     "LEASE_LOST": Entry(ExitCode.CONFLICT, "Nothing to do: another executor has the step."),
 }
+
+
+def exit_code_of(code: str) -> ExitCode:
+    """The exit code of one of our codes, or of a server's reason that we tell ourselves."""
+    entry = CLI_CODES.get(code) or SERVER_REASONS[code]
+    return entry.exit_code

@@ -65,7 +65,7 @@ def configuration(options: GlobalOptions, environ: Mapping[str, str] | None = No
     from taskforge_cli.stack.config import load
     from taskforge_cli.stack.home import Home
 
-    token = _read_token(options.token_file) if options.token_file else None
+    token = read_token(options.token_file) if options.token_file else None
     flags = {"context": options.context or None, "server": options.server or None, "token": token}
     return load(Home.locate(environ), environ, flags)
 
@@ -117,7 +117,12 @@ def _token_for(found: Configuration, url: str) -> str:
     return ""
 
 
-def _read_token(path: str) -> str:
+def read_token(path: str) -> str:
+    """The token that a file holds.
+
+    Raises:
+        CliError: FILE_UNREADABLE.
+    """
     try:
         token = Path(path).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

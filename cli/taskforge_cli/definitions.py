@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taskforge_cli.codes import ExitCode
 from taskforge_cli.errors import CliError
 from taskforge_cli.paint import Paint
 from taskforge_cli.session import read_text
@@ -93,7 +94,7 @@ def require_valid(definitions: Sequence[Definition]) -> None:
         other = by_name.setdefault(definition.name, definition.filename)
         if other != definition.filename:
             message = f"{other} and {definition.filename} both define the workflow {definition.name!r}"
-            raise CliError("WORKFLOW_DUPLICATE", message, hints=["give one of them another name"])
+            raise CliError("TF1106", message, hints=["give one of them another name"], exit_code=ExitCode.INVALID)
 
 
 def rendered(definition: Definition, problem: Problem, paint: Paint) -> str:
@@ -128,12 +129,11 @@ def problem_dict(problem: Problem) -> dict[str, Any]:
 
 
 def _invalid(definitions: Sequence[Definition], code: str, count: int) -> CliError:
-    from taskforge_cli.codes import ExitCode
-
     paint = Paint.for_stream(sys.stderr)
     shown = [rendered(found, problem, paint) for found in definitions for problem in found.parsed.problems]
     faulty = sum(1 for definition in definitions if definition.parsed.errors)
-    message = f"{count} error{'s' if count != 1 else ''} in {faulty} of {len(definitions)} file{'s' if len(definitions) != 1 else ''}"
+    files = f"{faulty} of {len(definitions)} files" if len(definitions) > 1 else definitions[0].filename
+    message = f"{count} error{'s' if count > 1 else ''} in {files}"
     details = [
         {"filename": definition.filename, **problem_dict(problem)}
         for definition in definitions

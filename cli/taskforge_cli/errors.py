@@ -29,7 +29,7 @@ class CliError(Exception):
         self.code = code
         self.message = message
         self.hints = tuple(hint for hint in hints if hint)  #: next things to do, most useful first
-        self.exit_code = codes.CLI_CODES[code].exit_code if exit_code is None else exit_code
+        self.exit_code = codes.exit_code_of(code) if exit_code is None else exit_code
         self.details = tuple(details)  #: `{field, description}`, or problems of a definition
         self.body = body  #: ready-made text that stands for message and details, for a terminal
 

@@ -98,7 +98,9 @@ def tree_lines(graph: Graph) -> list[Line]:
     for rail, label, kind, note in rows:
         pad = " " * (width - width_of(rail) - width_of(label))
         style = "plain" if kind else "wait"
-        lines.append(((rail, "faint"), (label + (pad if kind or note else ""), style), (f"  {kind:<9}", "busy"), (note, "faint")))
+        lines.append(
+            ((rail, "faint"), (label + (pad if kind or note else ""), style), (f"  {kind:<9}", "busy"), (note, "faint"))
+        )
     return lines
 
 

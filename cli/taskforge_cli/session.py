@@ -72,7 +72,9 @@ def read_text(path: str) -> str:
         CliError: FILE_UNREADABLE.
     """
     try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        # Bytes, since a text file would change line ends: what is stored and hashed is what the file holds.
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return data.decode("utf-8")
     except OSError as error:
         raise CliError("FILE_UNREADABLE", f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

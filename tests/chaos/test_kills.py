@@ -72,6 +72,7 @@ async def test_a_kill_loses_nothing(victim: str, stack: OwnStack, api: Api, ledg
         starting = asyncio.create_task(driver.start(tickets, at_once=_AT_ONCE))
         await eventually(lambda: _at_least(_KILL_AFTER, driver), within=30.0)
         stack.kill(victim)
+        assert not starting.done(), "everything had been started before the kill"
         await starting
 
     history, outside = await _at_rest(stack, name, driver, ledger)

@@ -281,11 +281,10 @@ def test_followed_logs_go_on_after_a_rotation(folder: Path, stack: OwnStack) -> 
     log = home.log_dir / "gateway.log"
     log.write_text("old\n")
     follower = logs.follow(home)
-    with log.open("a") as file:
-        writing = threading.Timer(0.1, lambda: (file.write("one\n"), file.flush()))
-        writing.start()
-        assert next(follower).text == "one"
-        writing.join()
+    writing = threading.Timer(0.1, lambda: log.write_text("old\none\n"))
+    writing.start()
+    assert next(follower).text == "one"
+    writing.join()
     log.rename(log.with_name("gateway.log.1"))
     log.write_text("two\n")
     assert next(follower).text == "two"

@@ -99,17 +99,21 @@ class Api:
 
     async def apply(self, *sources: str, validate_only: bool = False) -> workflow_service_pb2.ApplyWorkflowsResponse:
         """Apply definitions from files named `0.yaml`, `1.yaml`, …"""
-        return await self.call(self.workflows.ApplyWorkflows, apply_request(*sources, validate_only=validate_only))
+        request = apply_request(*sources, validate_only=validate_only)
+        answer: workflow_service_pb2.ApplyWorkflowsResponse = await self.call(self.workflows.ApplyWorkflows, request)
+        return answer
 
     async def start(self, workflow: str, inputs: Mapping[str, Any] | None = None, **fields: Any) -> run_pb2.Run:
         """Start a run."""
         request = run_service_pb2.StartRunRequest(workflow=f"workflows/{workflow}", **fields)
         request.inputs.update(dict(inputs or {}))
-        return await self.call(self.runs.StartRun, request)
+        run: run_pb2.Run = await self.call(self.runs.StartRun, request)
+        return run
 
     async def run(self, name: str) -> run_pb2.Run:
         """Read a run."""
-        return await self.call(self.runs.GetRun, run_service_pb2.GetRunRequest(name=name))
+        run: run_pb2.Run = await self.call(self.runs.GetRun, run_service_pb2.GetRunRequest(name=name))
+        return run
 
 
 def apply_request(*sources: str, validate_only: bool = False) -> workflow_service_pb2.ApplyWorkflowsRequest:

@@ -10,13 +10,14 @@ from pathlib import Path
 from taskforge_cli.stack import edge, postgres, valkey
 from taskforge_cli.stack.allocation import Allocation
 from taskforge_cli.stack.config import Configuration
+from taskforge_cli.stack.errors import ConfigInvalid
 from taskforge_cli.stack.home import Home
 from taskforge_cli.stack.install import Programs
 from taskforge_cli.stack.ports import LOOPBACK
 from taskforge_cli.stack.postgres import Cluster
 from taskforge_cli.stack.secrets import token_digest
 
-_DEFAULT_DRAIN_SECONDS = 10.0
+_DEFAULT_DRAIN_SECONDS = "10"
 _STOP_MARGIN_SECONDS = 5
 #: The order in which the stack stops: no new work, no work in hand, then what work relies on.
 STOP_PHASES = (("edge",), ("gateway", "ingest", "executor"), ("scheduler",), ("valkey", "postgres"))
@@ -156,7 +157,6 @@ def _edge(plan: Plan, programs: Programs) -> Program:
 def _service(plan: Plan, configuration: Configuration, name: str) -> Program:
     role = name.partition("-")[0]
     metrics = plan.allocation.metrics[name]
-    drain = float(configuration.service_environment.get("TASKFORGE_DRAIN_SECONDS") or _DEFAULT_DRAIN_SECONDS)
     common = {
         "TASKFORGE_LISTEN": plan.socket(name),
         "TASKFORGE_METRICS_LISTEN": f"{LOOPBACK}:{metrics}",
@@ -170,8 +170,16 @@ def _service(plan: Plan, configuration: Configuration, name: str) -> Program:
         listen=plan.socket(name),
         environment=common | _own_environment(plan, configuration, role),
         metrics_port=metrics,
-        stop_seconds=int(drain) + _STOP_MARGIN_SECONDS,
+        stop_seconds=_drain_seconds(configuration) + _STOP_MARGIN_SECONDS,
     )
+
+
+def _drain_seconds(configuration: Configuration) -> int:
+    text = configuration.service_environment.get("TASKFORGE_DRAIN_SECONDS") or _DEFAULT_DRAIN_SECONDS
+    try:
+        return int(float(text))
+    except ValueError as error:
+        raise ConfigInvalid(f"TASKFORGE_DRAIN_SECONDS is {text!r}; it must be a number of seconds") from error
 
 
 def _own_environment(plan: Plan, configuration: Configuration, role: str) -> dict[str, str]:

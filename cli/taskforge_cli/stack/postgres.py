@@ -207,7 +207,7 @@ def _as(identity: Identity, *command: str) -> list[str]:
 
 def _initialise(cluster: Cluster, identity: Identity) -> None:
     # initdb wants an empty folder and a user with a name; the folder changes hands when it is done.
-    maker = Identity("uid", unprivileged.named_uid()) if identity.kind == "uid" else identity
+    maker = unprivileged.named(identity)
     part = cluster.data.with_name("postgres.new")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)

@@ -44,7 +44,7 @@ def main() -> None:
 def _end_leftovers(stack_id: str) -> None:
     # Without a postmaster they cannot be of use. SIGQUIT is how a postmaster itself would end them at once.
     pids = [process.pid for process in processes.find_postgres(stack_id)]
-    processes.stop(pids, signal.SIGQUIT, patience=5.0)
+    processes.stop(pids, signal.SIGQUIT, patience=2.0)
 
 
 def _wait_for_lock(lock: int) -> bool:

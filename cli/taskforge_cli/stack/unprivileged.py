@@ -70,8 +70,17 @@ def of_owner(uid: int) -> Identity:
     return Identity("uid", uid) if uid != 0 else Identity("namespace", named_uid())
 
 
+def named(identity: Identity) -> Identity:
+    """The like of it that has a name, and whose files can be handed over afterwards: initdb insists on a name."""
+    try:
+        pwd.getpwuid(identity.uid)
+    except KeyError:
+        return Identity("uid" if identity.kind == "uid" else "namespace", named_uid())
+    return identity
+
+
 def named_uid() -> int:
-    """A user other than root that has a name: initdb insists on one."""
+    """A user other than root that has a name."""
     users = {user.pw_name: user.pw_uid for user in pwd.getpwall() if user.pw_uid != 0}
     return users.get("nobody") or min(users.values(), default=65534)
 
@@ -112,10 +121,11 @@ def _enter_namespace(uid: int) -> None:
     gid = os.getegid()
     outer = os.geteuid()
     _check(_libc.unshare(_CLONE_NEWUSER), "unshare")
+    # Nothing may be imported from here on: the new namespace may not enter the folders that the old one could.
     with suppress(FileNotFoundError):
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{uid} {outer} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{uid} {gid} 1", encoding="ascii")
+        Path("/proc/self/setgroups").write_bytes(b"deny")
+    Path("/proc/self/uid_map").write_bytes(f"{uid} {outer} 1".encode())
+    Path("/proc/self/gid_map").write_bytes(f"{uid} {gid} 1".encode())
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 

@@ -14,6 +14,7 @@ from taskforge.executor.scheduler_client import SchedulerClient
 from taskforge.internal.v1.scheduler_service_pb2 import Lease, RenewLeasesResponse
 
 _RESULT = RenewLeasesResponse.Result
+_LONGEST_SECONDS = 2.0  #: heartbeats also tell which runs are to stop, and whoever cancels a run waits for that
 _RENEWALS_A_LEASE = 3
 _SOON = 0.25  # of the usual interval
 
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Heartbeat:
-    """Renews every held lease in one call, three times in the length of a lease, whatever its holder is doing."""
+    """Renews every held lease in one call, three times a lease or more often, whatever its holder is doing."""
 
     def __init__(self, holdings: Holdings, scheduler: SchedulerClient) -> None:
         self._holdings = holdings
@@ -55,7 +56,7 @@ class Heartbeat:
 
     @property
     def _interval(self) -> float:
-        return (self._holdings.lease_seconds or 0.0) / _RENEWALS_A_LEASE
+        return min((self._holdings.lease_seconds or 0.0) / _RENEWALS_A_LEASE, _LONGEST_SECONDS)
 
     def _still_good(self) -> list[tuple[Holding, Lease]]:
         for holding in self._holdings:

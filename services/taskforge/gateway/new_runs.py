@@ -90,11 +90,11 @@ def accepted_run(start: pb.StartRun, revision: CompiledRevision, workflow: Workf
 
 
 def _complete_inputs(workflow: Workflow, given: dict[str, JsonValue]) -> str:
-    _storable(workflow, given)  # first: a schema is not asked about NaN, or about a tree that never ends
+    encoded = _storable(workflow, given)  # first: a schema is not asked about NaN, or about a tree that never ends
     checked = check_inputs(workflow, given)
     if checked.violations:
         raise _inputs_invalid(workflow.name, [_violation(violation) for violation in checked.violations])
-    return _storable(workflow, dict(checked.values))
+    return encoded if len(checked.values) == len(given) else _storable(workflow, dict(checked.values))
 
 
 def _storable(workflow: Workflow, values: dict[str, JsonValue]) -> str:

@@ -37,10 +37,10 @@ class WorkflowService(WorkflowServiceServicer):
         """Read a workflow with its current definition, or an earlier one."""
         if request.revision < 0:
             raise field_invalid("revision", "is negative")
-        name = parse_workflow(request.name)
-        row = await self._definitions.get(name, request.revision or None)
+        name, number = parse_workflow(request.name), request.revision or None
+        row = await self._definitions.get(name, number)
         if row is None:
-            raise workflow_not_found(f"{name} with revision {request.revision}" if request.revision else name)
+            raise workflow_not_found(name, number)
         triggers = await self._definitions.triggers([name])
         revision = await self._revisions.get(row.revision_id)
         return whole_workflow(row, triggers.get(name, []), revision.workflow if revision else None)

@@ -11,7 +11,7 @@ from taskforge.language.problems import closest, did_you_mean
 
 LATER_NAMES = frozenset({"vars", "item", "index"})
 
-_FUNCTIONS = frozenset(
+FUNCTIONS = frozenset(
     """size has string int uint double bool bytes type dyn timestamp duration contains startsWith endsWith matches all
     exists exists_one map filter split join trim replace lowerAscii upperAscii substring indexOf lastIndexOf charAt
     format reverse getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear getHours getMinutes getSeconds
@@ -121,7 +121,7 @@ def _unknown_name(name: str, source: str, offset: int, names: Sequence[str]) -> 
     elif root in _OTHER_LANGUAGES:
         message, hint = f"unknown {'function' if is_call else 'name'} '{root}'", f"write {_OTHER_LANGUAGES[root]}"
     elif is_call:
-        meant = closest(name, _FUNCTIONS)
+        meant = closest(name, FUNCTIONS)
         message, hint = f"unknown function '{name}'", f"did you mean '{meant}'?" if meant else ""
     else:
         message, hint = f"unknown name '{root}'", did_you_mean(root, names)

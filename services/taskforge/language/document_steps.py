@@ -58,11 +58,13 @@ class HttpAction(Document):
     """One HTTP request. Output: `{status, headers, body, elapsed_ms}`; the body is parsed when its type says JSON."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
+    """Must be written when the request has a body."""
     url: str
     """Absolute, with http:// or https://."""
     query: dict[str, Scalars] = Field(default_factory=dict)
     """Added to the URL, encoded; a list repeats its name."""
     headers: dict[HeaderName, Scalar] = Field(default_factory=dict)
+    """Names in any case."""
     json_body: Json = Field(default=None, alias="json")
     """The body as JSON, with its content type."""
     form: dict[str, Scalars] | None = None
@@ -70,8 +72,11 @@ class HttpAction(Document):
     body: str | None = None
     """The body as text."""
     auth: Auth | None = None
+    """Instead of an `authorization` header."""
     expect: Expect = Field(default_factory=Expect)
+    """What makes an answer a success; anything else fails the attempt."""
     follow_redirects: bool = False
+    """False: a redirect is an answer like any other, and not a 2xx."""
     max_body: Size = 1024 * 1024
     """How much of an answer's body is read before the attempt fails; at most 1MiB."""
 
@@ -139,9 +144,9 @@ class Branch(Document):
     condition: Condition | None = Field(default=None, alias="if")
     else_: None = Field(default=None, alias="else")
     """Takes no value: `- else:` with `steps:` beside it."""
-    steps: Annotated[
-        list[Any], WithJsonSchema({"type": "array", "minItems": 1, "items": part("StepDocument")})
-    ] = Field(min_length=1)
+    steps: Annotated[list[Any], WithJsonSchema({"type": "array", "minItems": 1, "items": part("StepDocument")})] = (
+        Field(min_length=1)
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -156,7 +161,9 @@ class Retry(Document):
     """When a failed attempt is tried again. Only what `on` names is."""
 
     max_attempts: int = Field(default=3, ge=1, le=100)
+    """The first one counts."""
     backoff: Literal["constant", "linear", "exponential"] = "exponential"
+    """How the delay between attempts grows."""
     initial: Duration = 1.0
     """The first delay."""
     factor: float = Field(default=2.0, ge=1, le=100)
@@ -177,6 +184,7 @@ class StepDocument(Document):
     model_config = ConfigDict(title="Step")
 
     id: StepId
+    """Its name in `needs` and `steps.ID`."""
     name: str = Field(default="", max_length=200)
     """For people."""
     condition: Condition | None = Field(default=None, alias="if")
@@ -186,6 +194,7 @@ class StepDocument(Document):
     timeout: Duration | None = None
     """Of one attempt. Default: 60s for http, 10s for all others."""
     retry: Retry | None = None
+    """For http. Default: three attempts, on what is safe to repeat."""
     on_error: Literal["fail", "continue"] | None = None
     """What a failure of the step does to the run. On a switch: the default of the steps inside it."""
     effect: Literal["pure", "idempotent", "at_least_once", "at_most_once"] | None = None
@@ -193,11 +202,14 @@ class StepDocument(Document):
     on_unknown: Literal["retry", "fail"] | None = None
     """When nobody can say whether an attempt's effect happened."""
     labels: dict[str, str] = Field(default_factory=dict, max_length=32)
+    """For people and filters."""
     http: HttpAction | None = None
+    """Sends one request. Output: `{status, headers, body, elapsed_ms}`."""
     transform: TransformAction | None = None
-    switch: Annotated[
-        list[Any] | None, WithJsonSchema({"type": "array", "minItems": 1, "items": part("Branch")})
-    ] = Field(default=None, min_length=1)
+    """Reshapes data. Output: the value."""
+    switch: Annotated[list[Any] | None, WithJsonSchema({"type": "array", "minItems": 1, "items": part("Branch")})] = (
+        Field(default=None, min_length=1)
+    )
     """The first branch whose condition is true runs; the steps of the others are SKIPPED. Output: `{branch}`."""
     log: Annotated[
         LogAction | None,

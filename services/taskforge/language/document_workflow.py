@@ -35,12 +35,15 @@ class Verify(Document):
     """How deliveries prove that they come from the sender. `none` must be said."""
 
     scheme: Literal["standard", "github", "hmac", "token", "none"]
+    """`standard` is standardwebhooks.com; `token` is a shared secret in a header; `none` takes anything."""
     secret: SecretName | None = None
     """The name of a stored secret."""
     header: HeaderName | None = None
     """hmac: the header with the signature; token: the header with the token (default authorization)."""
     algorithm: Literal["sha256", "sha512"] | None = None
+    """hmac: default sha256."""
     encoding: Literal["hex", "base64"] | None = None
+    """hmac: how the signature is written. Default hex."""
     prefix: str | None = Field(default=None, max_length=128)
     """What stands before the signature or token in the header."""
     timestamp_header: HeaderName | None = None
@@ -82,7 +85,9 @@ class Webhook(Document):
     """An endpoint that starts runs."""
 
     verify: Verify
+    """How a delivery proves where it comes from."""
     dedupe: Dedupe = Field(default_factory=Dedupe)
+    """How a delivery that comes twice is recognised."""
     condition: Condition | None = Field(default=None, alias="if")
     """Over `trigger`; false: the delivery is accepted and starts nothing."""
 
@@ -93,6 +98,7 @@ class TriggerDocument(Document):
     model_config = ConfigDict(title="Trigger")
 
     id: StepId
+    """Its name, and the last part of a webhook's address."""
     cron: str | None = None
     """Five fields, or @hourly, @daily, @weekly, @monthly, @yearly."""
     every: Duration | None = None
@@ -102,6 +108,7 @@ class TriggerDocument(Document):
     overlap: Literal["skip", "allow_all"] | None = None
     """What happens when the schedule's last run is still active. Default skip."""
     webhook: Webhook | None = None
+    """An address that others call."""
     inputs: dict[str, Json] = Field(default_factory=dict)
     """The run's inputs. For webhooks: strings may hold ${{ trigger… }}."""
 
@@ -126,8 +133,11 @@ class WorkflowDocument(Document):
     model_config = ConfigDict(title="TaskForge workflow")
 
     name: WorkflowName
+    """What it is known by: applying a file of the same name makes a new revision."""
     description: str = Field(default="", max_length=2000)
+    """For people."""
     labels: dict[str, str] = Field(default_factory=dict, max_length=32)
+    """For people and filters."""
     inputs: Annotated[
         dict[str, Any],
         WithJsonSchema(
@@ -139,14 +149,15 @@ class WorkflowDocument(Document):
         ),
     ] = Field(default_factory=dict)
     """JSON Schema of each input. One without a default is required, unless `required: false`."""
-    triggers: Annotated[list[Any], WithJsonSchema({"type": "array", "items": part("TriggerDocument")})] = (
-        Field(default_factory=list)
+    triggers: Annotated[list[Any], WithJsonSchema({"type": "array", "items": part("TriggerDocument")})] = Field(
+        default_factory=list
     )
     """A manual start is always possible."""
     timeout: Duration | None = None
     """Of the whole run. Default: none."""
-    steps: Annotated[
-        list[Any], WithJsonSchema({"type": "array", "minItems": 1, "items": part("StepDocument")})
-    ] = Field(min_length=1)
+    steps: Annotated[list[Any], WithJsonSchema({"type": "array", "minItems": 1, "items": part("StepDocument")})] = (
+        Field(min_length=1)
+    )
+    """Run in the order of the file, unless `needs` says otherwise."""
     output: Json = None
     """The run's output, evaluated when all steps have ended."""

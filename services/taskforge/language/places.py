@@ -88,8 +88,8 @@ def reference_length(source: str, offset: int) -> int:
 def locate(tree: Tree, path: Path, text: str, offset: int, length: int = 1) -> Span:
     """The place in the file of `text[offset:]`, where `text` is the value at `path`.
 
-    YAML may have changed the value on the way (escapes, folded lines, indentation). Then the word at the place is looked
-    for in the file, counting how often it comes before; if it is not there either, the value's start has to do.
+    YAML may have changed the value on the way (escapes, folded lines, indentation). Then the word at the place is
+    looked for in the file, counting how often it comes before; failing that, the value's start has to do.
     """
     event = tree.node_at(path).event
     raw = tree.source[event.start_mark.index : event.end_mark.index]

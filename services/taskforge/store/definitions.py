@@ -193,11 +193,11 @@ class Definitions:
         return [Revision(**row) for row in rows]
 
 
-def workflow_not_found(name: str) -> NotFound:
-    """The error for a workflow that is unknown or deleted."""
+def workflow_not_found(name: str, number: int | None = None) -> NotFound:
+    """The error for a workflow that is unknown or deleted, or has no revision with this number."""
     return NotFound(
         "WORKFLOW_NOT_FOUND",
-        f"there is no workflow {name}",
+        f"there is no workflow {name}" if number is None else f"there is no revision {number} of a workflow {name}",
         hint="list what there is with: taskforge workflow list",
         metadata={"workflow": name},
     )

@@ -12,6 +12,7 @@ import pytest
 
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.internal.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
+from taskforge.language.parse import parse_workflow
 from taskforge.runtime.ids import new_id
 from taskforge.security.keyring import KeyRing
 from tests.support.services import Service, Services
@@ -32,6 +33,9 @@ class Ended:
 class Floor:
     """The engine room: a scheduler, executors, and the database they meet in."""
 
+    scheduler: Service  #: the one that was started last
+    executor: Service  #: the one that was started last
+
     def __init__(self, services: Services) -> None:
         self.services = services
         self._peer: Any = None
@@ -39,14 +43,17 @@ class Floor:
     def start_scheduler(self, **overrides: str) -> Service:
         """Start the scheduler; leases and sweeps are short, so that tests see them."""
         settings = {"TASKFORGE_LEASE_SECONDS": "3", "TASKFORGE_SWEEP_SECONDS": "0.2", **overrides}
-        return self.services.start("scheduler", **settings)
+        self.scheduler = self.services.start("scheduler", **settings)
+        return self.scheduler
 
     def start_executor(self, instance: int = 0, **overrides: str) -> Service:
         """Start an executor."""
-        return self.services.start("executor", instance=instance, **overrides)
+        self.executor = self.services.start("executor", instance=instance, **overrides)
+        return self.executor
 
     async def apply(self, source: str, *, workflow: str = "demo") -> UUID:
         """Store a definition as the gateway would."""
+        assert not parse_workflow(source).errors
         revision_id = new_id()
         await self.execute(
             "INSERT INTO revisions (revision_id, workflow, number, source, source_hash, created_by)"

@@ -43,10 +43,12 @@ def methods() -> Iterator[tuple[str, bool]]:
 
 async def call(channel: grpc.aio.Channel, path: str, streams: bool, metadata: Any) -> None:
     """Call a method with an empty message; every one of them parses as any request."""
+    stream: Any = channel.unary_stream(path)
+    unary: Any = channel.unary_unary(path)
     if streams:
-        await anext(aiter(channel.unary_stream(path)(b"", metadata=metadata, timeout=10)))
+        await anext(aiter(stream(b"", metadata=metadata, timeout=10)))
     else:
-        await channel.unary_unary(path)(b"", metadata=metadata, timeout=10)
+        await unary(b"", metadata=metadata, timeout=10)
 
 
 async def refusal_of(channel: grpc.aio.Channel, path: str, streams: bool, metadata: Any) -> Refusal:

@@ -312,7 +312,7 @@ async def test_a_page_token_belongs_to_its_filters(api: Api) -> None:
 
 
 @pytest.mark.parametrize("states", [[RUN.STATE_UNSPECIFIED], [99]])
-async def test_states_that_do_not_exist_are_refused(api: Api, states: list[int]) -> None:
+async def test_states_that_do_not_exist_are_refused(api: Api, states: Any) -> None:
     refusal = await api.refused(api.runs.ListRuns, pb.ListRunsRequest(states=states))
     assert (refusal.reason, list(refusal.violations)) == ("FIELD_INVALID", ["states"])
 
@@ -363,7 +363,7 @@ async def test_an_output_beyond_what_protobuf_holds_is_still_shown(
     [grant] = await engine.claim(ALICE)
     output = json.dumps({"body": 1, "deep": deep, "large": 2**64, "huge": 10**400})
     await engine.report(ALICE, stretch(grant.lease, succeeded(FETCH, output)))
-    shown = (await api.run(name)).steps[0].output.struct_value
+    shown: Any = (await api.run(name)).steps[0].output.struct_value
     assert shown["large"] == float(2**64)
     assert shown["huge"] == str(10**400)
     levels, node = 0, shown["deep"]
@@ -371,7 +371,7 @@ async def test_an_output_beyond_what_protobuf_holds_is_still_shown(
         levels, node = levels + 1, node["in"]
     assert levels > 20
     assert node.count('{"in":') == 60 - levels
-    watched = await anext(aiter(api.runs.WatchRun(pb.WatchRunRequest(name=name), metadata=api.metadata)))
+    watched: Any = await anext(aiter(api.runs.WatchRun(pb.WatchRunRequest(name=name), metadata=api.metadata)))
     assert watched.run.steps[0].output.struct_value["deep"]["in"]
 
 

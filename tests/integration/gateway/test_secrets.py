@@ -25,11 +25,11 @@ steps:
 """
 
 
-async def put(api: Api, name: str, value: str = VALUE) -> pb.Secret:
+async def put(api: Api, name: str, value: str = VALUE) -> Any:
     return await api.call(api.secrets.SetSecret, pb.SetSecretRequest(name=f"secrets/{name}", value=value))
 
 
-async def listed(api: Api, **fields: Any) -> pb.ListSecretsResponse:
+async def listed(api: Api, **fields: Any) -> Any:
     return await api.call(api.secrets.ListSecrets, pb.ListSecretsRequest(**fields))
 
 

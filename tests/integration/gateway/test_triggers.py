@@ -33,11 +33,11 @@ def workflow(name: str = "demo") -> str:
     return WORKFLOW.replace("NAME", name)
 
 
-async def schedules(api: Api, **fields: Any) -> schedule_service_pb2.ListSchedulesResponse:
+async def schedules(api: Api, **fields: Any) -> Any:
     return await api.call(api.schedules.ListSchedules, schedule_service_pb2.ListSchedulesRequest(**fields))
 
 
-async def schedule(api: Api, name: str, count: int = 0) -> schedule_service_pb2.Schedule:
+async def schedule(api: Api, name: str, count: int = 0) -> Any:
     request = schedule_service_pb2.GetScheduleRequest(name=f"workflows/demo/schedules/{name}", count=count)
     return await api.call(api.schedules.GetSchedule, request)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -73,7 +72,7 @@ async def test_watching_a_run_that_has_ended_sends_it_once(api: Api, engine: Eng
 async def test_many_watchers_see_the_same_end(api: Api, engine: Engine) -> None:
     name = await started(api, engine)
 
-    async def end() -> run_pb2.Run:
+    async def end() -> Any:
         return [answer.run async for answer in watch(api, name)][-1]
 
     watchers = [asyncio.create_task(end()) for _ in range(20)]
@@ -109,7 +108,7 @@ def line(run: UUID, number: int, *, step: int = 0, **fields: Any) -> logs.LogLin
     )
 
 
-async def lines_of(api: Api, name: str, **fields: Any) -> Sequence[run_pb2.LogLine]:
+async def lines_of(api: Api, name: str, **fields: Any) -> Any:
     return (await api.call(api.runs.ListRunLogs, pb.ListRunLogsRequest(parent=name, **fields))).lines
 
 
@@ -165,7 +164,7 @@ async def test_a_follower_never_steps_over_a_line_that_is_committed_late(
 async def test_log_data_comes_back_as_it_was(api: Api, engine: Engine) -> None:
     name = await started(api, engine)
     run = UUID(name.removeprefix("runs/"))
-    data = {"text": "ä\n\u2028", "list": [1, None, True, {}], "empty": []}
+    data: dict[str, Any] = {"text": "ä\n\u2028", "list": [1, None, True, {}], "empty": []}
     await logs.append(engine.database, [line(run, 1, data=json.dumps(data))])
     [found] = await lines_of(api, name)
     struct = found.data.struct_value

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskforge.gateway.structs import json_from_struct, struct_from, value_from, value_from_text
@@ -16,7 +16,9 @@ from taskforge.v1 import run_pb2, run_service_pb2
 _SAFE_INTEGERS = st.integers(min_value=-(2**53), max_value=2**53)
 _SCALARS = st.none() | st.booleans() | _SAFE_INTEGERS | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 _DOCUMENTS = st.dictionaries(
-    st.text(), st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+    st.text(),
+    st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8),
+    max_size=4,
 )
 
 
@@ -27,19 +29,15 @@ def nested(levels: int, kind: type) -> Any:
     return document
 
 
+@settings(max_examples=50)
 @given(_DOCUMENTS)
-def test_what_protobuf_can_hold_comes_back_equal(document: dict[str, Any]) -> None:
-    assert json_from_struct(struct_from(document)) == document
-
-
-@given(_DOCUMENTS)
-def test_it_survives_the_wire(document: dict[str, Any]) -> None:
+def test_what_protobuf_can_hold_survives_the_wire(document: dict[str, Any]) -> None:
     raw = struct_from(document).SerializeToString()
     assert json_from_struct(Struct.FromString(raw)) == document
 
 
 def test_kinds_are_kept_apart() -> None:
-    document = [None, False, 0, "", [], {}]
+    document: list[Any] = [None, False, 0, "", [], {}]
     kinds = [item.WhichOneof("kind") for item in value_from(document).list_value.values]
     assert kinds == ["null_value", "bool_value", "number_value", "string_value", "list_value", "struct_value"]
 

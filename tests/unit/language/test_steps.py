@@ -205,8 +205,8 @@ def test_a_retry_block_is_read_as_it_stands() -> None:
         - id: a
           http: {url: 'https://x.example'}
           retry:
-            {max_attempts: 5, backoff: linear, initial: 500ms, factor: 3, max: 1m, jitter: none, on: [connect, 429, 5xx],
-             max_elapsed: 10m}
+            {max_attempts: 5, backoff: linear, initial: 500ms, factor: 3, max: 1m, jitter: none, max_elapsed: 10m,
+             on: [connect, 429, 5xx]}
     """)
     assert step.retry == RetryPolicy(
         max_attempts=5,
