@@ -52,14 +52,22 @@ class Command(TyperCommand):
         """All parameters, with the option for help."""
         return _plain(super().get_params(ctx))
 
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        """The arguments as people write them: WORKFLOW, [STEP], PATH..."""
+        return ["[OPTIONS]", *(_usage_of(param) for param in self.own_params if param.param_type_name == "argument")]
+
     def invoke(self, ctx: Context) -> Any:
         """Run it, with the global options of all levels in `ctx.obj`."""
         _collect(ctx)
         return super().invoke(ctx)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """List its own options, and say that there are others."""
+        """List its own options."""
         _format_own(self, ctx, formatter)
+
+    def format_epilog(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Show examples, and say that there are other options."""
+        super().format_epilog(ctx, formatter)
         _format_global(formatter)
 
 
@@ -86,9 +94,12 @@ class Group(TyperGroup):
         return super().invoke(ctx)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """List the verbs, and say that there are options."""
-        _format_own(self, ctx, formatter)
+        """List the verbs."""
         self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Say that there are options."""
+        super().format_epilog(ctx, formatter)
         _format_global(formatter)
 
 
@@ -129,6 +140,9 @@ class LazyGroup(Group):
         with formatter.section("Options, before or after the command"):
             records = [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))]
             formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Nothing: its options are the ones that work everywhere."""
 
 
 class Entry:
@@ -185,6 +199,7 @@ def _format_own(command: Any, ctx: Context, formatter: HelpFormatter) -> None:
     for param in [*command.own_params, command.get_help_option(ctx)]:
         record = param.get_help_record(ctx) if param else None
         if record:
+            record = (record[0].replace(" <str>", "").replace(" <list[str]>", ""), record[1])
             (arguments if param.param_type_name == "argument" else options).append(record)
     for title, records in (("Arguments", arguments), ("Options", options)):
         if records:
@@ -194,6 +209,10 @@ def _format_own(command: Any, ctx: Context, formatter: HelpFormatter) -> None:
 
 def _format_global(formatter: HelpFormatter) -> None:
     formatter.write_paragraph()
-    formatter.write_text(
-        "Options that work everywhere (-o, --json, --jq, --columns, -C, --server, …): taskforge --help"
-    )
+    formatter.write_text("Also: -o, --json, --jq, --columns, -C, --server, --token-file … (taskforge --help)")
+
+
+def _usage_of(argument: Any) -> str:
+    name = (argument.metavar or argument.name).strip("[].").upper()
+    name = f"{name}..." if argument.nargs == -1 else name
+    return name if argument.required else f"[{name}]"

@@ -68,7 +68,8 @@ Standard output holds data only; hints and progress go to stderr. With -o json a
 
 
 def _expressions() -> str:
-    return """Expressions are CEL between ${{ and }}, in any text of a workflow. A text that is one whole expression keeps its type.
+    return """Expressions are CEL between ${{ and }}, in any text of a workflow.
+A text that is one whole expression keeps its type.
 
   ${{ inputs.repo }}                         an input
   ${{ trigger.body.ref }}                    what started the run: type, id, headers, query, body, nominal_at

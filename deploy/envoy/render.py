@@ -16,7 +16,7 @@ from taskforge.edge.render import EdgeSettings, render
 _TARGET = Path(__file__).with_name("envoy.yaml")
 _HEADER = "# Rendered by deploy/envoy/render.py: change services/taskforge/edge instead, and run it again.\n#\n"
 _SETTINGS = EdgeSettings(
-    listen="0.0.0.0:7610",  # noqa: S104  the container's own network; Compose decides what the host publishes
+    listen="0.0.0.0:7610",  # the container's own network; Compose decides what the host publishes
     admin="127.0.0.1:9901",
     gateway="gateway:7611",
     ingest="ingest:7613",

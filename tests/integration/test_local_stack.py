@@ -275,13 +275,18 @@ def test_logs_are_kept_by_process_and_can_be_followed(stack: OwnStack) -> None:
     assert "secret" not in line.text
 
 
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
 def test_followed_logs_go_on_after_a_rotation(folder: Path, stack: OwnStack) -> None:
     home = type(stack.local.home)(folder)
     home.create()
     log = home.log_dir / "gateway.log"
     log.write_text("old\n")
     follower = logs.follow(home)
-    writing = threading.Timer(0.1, lambda: log.write_text("old\none\n"))
+    writing = threading.Timer(0.1, append, (log, "one\n"))
     writing.start()
     assert next(follower).text == "one"
     writing.join()

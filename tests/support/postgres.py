@@ -82,13 +82,15 @@ class PostgresCluster:
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
         settings = [argument for name, value in _SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+        log = self.folder / "server.log"
+        log.unlink(missing_ok=True)
         self._process = Process(
             [str(self._bin / "postgres"), "-D", str(self._data), "-k", str(self.folder), *settings],
-            log=self.folder / "server.log",
+            log=log,
             env=clean_environment() | {"TZ": "UTC"},
             account=self._account,
         )
-        self._process.ready_when(lambda: "database system is ready to accept connections" in self._last_start())
+        self._process.ready_when(lambda: "database system is ready to accept connections" in self.process.output())
 
     def stop(self) -> None:
         """Stop at once; nothing in it is needed any more."""
@@ -143,9 +145,6 @@ class PostgresCluster:
             group=self._account.gid if self._account else None,
             extra_groups=[] if self._account else None,
         )
-
-    def _last_start(self) -> str:
-        return self.process.output().rpartition("starting PostgreSQL")[2]
 
 
 def _hand_over(base: Path, folder: Path, account: Account | None) -> None:

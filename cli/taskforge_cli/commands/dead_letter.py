@@ -28,7 +28,7 @@ from taskforge_cli.table import Cell, Column, one_line
 app = noun("Steps that gave up, kept until somebody decides.")
 
 _STATES = {"OPEN": "bad", "REDRIVEN": "good", "DISCARDED": "faint"}
-IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or unique prefixes.")]
+IdsArgument = Annotated[list[str], typer.Argument(metavar="ID", help="Ids, or unique prefixes.")]
 CommentOption = Annotated[str, typer.Option("-m", "--comment", metavar="TEXT", help="Why, for the audit log.")]
 
 

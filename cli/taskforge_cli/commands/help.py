@@ -24,7 +24,7 @@ _LANGUAGE_CODE = re.compile(r"TF\d{4}")
 )
 def explain(
     ctx: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="[TOPIC|CODE|COMMAND]...")] = [],  # noqa: B006  Typer copies it
+    words: Annotated[list[str], typer.Argument(metavar="TOPIC|CODE|COMMAND")] = [],  # noqa: B006  Typer copies it
 ) -> None:
     """Explain a topic, an error code or a command."""
     text = _explanation(words)

@@ -25,7 +25,7 @@ _COLOURS = ("busy", "wait", "warn", "good", "link", "strong")
 @app.command("logs", cls=Command, epilog=examples("taskforge logs gateway", "taskforge logs executor -f"))
 def logs(
     ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="[PROCESS]...", help="Only these; see taskforge status.")] = [],  # noqa: B006  Typer copies it
+    names: Annotated[list[str], typer.Argument(metavar="PROCESS", help="Only these; see taskforge status.")] = [],  # noqa: B006  Typer copies it
     following: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now.")] = False,
     tail: Annotated[int, typer.Option("--tail", metavar="N", help="The last N lines of each process.")] = 50,
 ) -> None:

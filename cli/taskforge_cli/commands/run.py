@@ -105,7 +105,7 @@ app.command("events", cls=Command)(run_logs.events)
 def show_output(
     ctx: typer.Context,
     run: RunArgument,
-    step: Annotated[str, typer.Argument(metavar="[STEP]", help="This step's output instead of the run's.")] = "",
+    step: Annotated[str, typer.Argument(metavar="STEP", help="This step's output instead of the run's.")] = "",
 ) -> None:
     """Print the output of a run, or of one of its steps, as JSON."""
     session = Session.of(ctx)
@@ -120,7 +120,7 @@ def show_output(
 @app.command("cancel", cls=Command)
 def cancel(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, unique prefixes, @last or @failed.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Ids, unique prefixes, @last or @failed.")],
     comment: Annotated[str, typer.Option("-m", "--comment", metavar="TEXT", help="Why, for the history.")] = "",
 ) -> None:
     """Ask runs to stop. Waiting steps end at once; steps that an executor holds end first."""
@@ -140,7 +140,10 @@ def retry(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended; the exit code says how.")] = False,
     following: Annotated[bool, typer.Option("--follow", help="Draw the steps until it has ended.")] = False,
 ) -> None:
-    """Run the failed and cancelled steps of a run again, in the same run, with the outputs that are there."""
+    """Try again: run a run's failed and cancelled steps anew.
+
+    It stays the same run, and keeps the outputs of the steps that succeeded.
+    """
     session = Session.of(ctx)
     client = session.client()
     found = client.call("RunService/RetryRun", RetryRunRequest(name=run_name(client, run)), Run)

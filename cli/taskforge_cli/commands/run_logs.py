@@ -56,7 +56,7 @@ _EVENTS = Listing(
 def logs(
     ctx: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="An id, a unique prefix, @last or @failed.")],
-    step: Annotated[str, typer.Argument(metavar="[STEP]", help="Only this step's lines.")] = "",
+    step: Annotated[str, typer.Argument(metavar="STEP", help="Only this step's lines.")] = "",
     following: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run has ended.")] = False,
     tail: Annotated[int, typer.Option("--tail", metavar="N", help="Only the last N lines.")] = 0,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="With the time of each line.")] = False,

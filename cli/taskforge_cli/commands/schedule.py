@@ -88,7 +88,7 @@ def list_schedules(
 def next_ticks(
     ctx: typer.Context,
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)],
-    trigger: Annotated[str, typer.Argument(metavar="[TRIGGER]", help="The trigger, if there are several.")] = "",
+    trigger: Annotated[str, typer.Argument(metavar="TRIGGER", help="The trigger, if there are several.")] = "",
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many ticks.")] = 5,
 ) -> None:
     """Show when a schedule fires next, with daylight saving time and its traps."""

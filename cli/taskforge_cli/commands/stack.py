@@ -51,7 +51,7 @@ def down(ctx: typer.Context) -> None:
 @app.command("restart", cls=Command, epilog=examples("taskforge restart", "taskforge restart executor"))
 def restart(
     ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="[PROCESS]...", help="Only these; see taskforge status.")] = [],  # noqa: B006  Typer copies it
+    names: Annotated[list[str], typer.Argument(metavar="PROCESS", help="Only these; see taskforge status.")] = [],  # noqa: B006  Typer copies it
 ) -> None:
     """Stop and start the stack, or some of its processes. Runs go on where they were."""
     from taskforge_cli.stack_session import Progress, open_stack, say_up

@@ -25,7 +25,7 @@ from taskforge_cli.table import Cell, Column
 app = noun("Find webhook URLs and see what arrived.")
 
 WorkflowArgument = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)]
-TriggerArgument = Annotated[str, typer.Argument(metavar="[TRIGGER]", help="The trigger, if there are several.")]
+TriggerArgument = Annotated[str, typer.Argument(metavar="TRIGGER", help="The trigger, if there are several.")]
 
 _VERDICTS = {
     "ACCEPTED": "good",

@@ -27,9 +27,7 @@ app = noun("Check, apply, read and draw workflows.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The workflow's name.", show_default=False)]
 PathsArgument = Annotated[
     list[str],
-    typer.Argument(
-        metavar="PATH...", help="Files, or folders that hold *.yaml files; - reads stdin.", show_default=False
-    ),
+    typer.Argument(metavar="PATH", help="Files, or folders that hold *.yaml files; - reads stdin.", show_default=False),
 ]
 
 _CHANGES = {"CREATED": "good", "UPDATED": "busy", "UNCHANGED": "faint"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from uuid import UUID
 
@@ -106,7 +107,7 @@ async def test_a_draining_executor_waits_for_its_steps(floor: Floor, target: Tar
     executor.process.send(signal.SIGTERM)
     await eventually(lambda: _says(executor.process.output(), "service_draining"))
     gate.set()
-    assert executor.process.wait(within=15) == 0
+    assert await asyncio.to_thread(executor.process.wait, within=15) == 0
     floor.start_executor(1)
     assert (await floor.ended(run_id)).state == "SUCCEEDED"
     assert len(target.on("/slow")) == 1
@@ -123,7 +124,7 @@ async def test_what_does_not_end_in_time_is_handed_back_unharmed(empty_floor: Fl
     gate = target.hold("/slow")
     run_id = await floor.start_run(await floor.apply(slow(target)))
     await started(target)
-    assert executor.process.terminate() == 0
+    assert await asyncio.to_thread(executor.process.terminate) == 0
     gate.set()
     floor.start_executor(1)
     run = await floor.ended(run_id)
@@ -140,7 +141,7 @@ async def test_what_must_not_be_repeated_is_not_handed_back(empty_floor: Floor, 
     target.hold("/slow")
     run_id = await floor.start_run(await floor.apply(slow(target, more="effect: at_most_once, on_unknown: fail, ")))
     await started(target)
-    assert executor.process.terminate() == 0
+    assert await asyncio.to_thread(executor.process.terminate) == 0
     run = await floor.ended(run_id)
     assert (run.state, run.error["kind"]) == ("FAILED", "unknown_outcome")
     assert len(target.on("/slow")) == 1

@@ -54,18 +54,15 @@ async def test_a_block_that_is_cancelled_leaves_no_transaction_behind(pool: Pool
 
 
 async def test_a_server_that_is_away_is_unavailable_and_found_again(own_cluster: PostgresCluster) -> None:
-    async with own_cluster.database(template="template0") as database:
-        pool = Pool(database.url, size=2)
-        async with pool.connection(FILE):
-            pass
+    async with own_cluster.database() as database:
+        pool = Pool(database.url_for("ingest"))
+        assert await _accept(pool) == 0
         await asyncio.to_thread(own_cluster.stop)
         with pytest.raises(Unavailable) as caught:
-            async with pool.connection(FILE):
-                pass
+            await _accept(pool)
         assert caught.value.reason == "STORE_UNAVAILABLE"
         await asyncio.to_thread(own_cluster.start)
-        async with pool.connection(FILE):
-            pass
+        assert await _accept(pool) == 0
         await pool.close()
 
 
@@ -74,5 +71,6 @@ def own_cluster(folder: Path) -> Iterator[PostgresCluster]:
     """A server of the test's own, which it may stop."""
     cluster = PostgresCluster(folder)
     cluster.start()
+    cluster.migrate()
     yield cluster
     cluster.stop()
