@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
+# gRPC's own log lines would stand between ours; what they say is in the errors, too.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc  # noqa: E402
 
 from taskforge_cli.codes import ExitCode
 from taskforge_cli.errors import CliError, server_error
@@ -151,6 +155,7 @@ def _cause(message: str) -> str:
         ("No such file", "no such host"),
         ("Timeout", "no answer"),
         ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
+        ("Failed parsing HTTP/2", "what answers there does not speak gRPC; is it a TaskForge?"),
         ("WRONG_VERSION_NUMBER", "it does not speak TLS; is the URL http, not https?"),
     ):
         if known.lower() in message.lower():

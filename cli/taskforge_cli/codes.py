@@ -155,7 +155,6 @@ SERVER_REASONS: Mapping[str, Entry] = {
     "BODY_TOO_LARGE": Entry(ExitCode.USAGE, "Send less."),
     "DELIVERY_UNPROCESSABLE": Entry(ExitCode.USAGE, "`taskforge webhook deliveries WORKFLOW TRIGGER` says why."),
     "SECRET_NOT_FOUND": Entry(ExitCode.NOT_FOUND, "`taskforge secret list` shows the names."),
-    "SECRET_MISSING": Entry(ExitCode.CONFLICT, "`taskforge secret set NAME` stores it."),
     "SECRET_IN_USE": Entry(ExitCode.CONFLICT, "`taskforge secret list` shows by what; `--force` deletes it anyway."),
     "STORE_UNAVAILABLE": Entry(ExitCode.UNREACHABLE, "Try again; `taskforge status` shows what is down."),
     "SCHEDULER_UNAVAILABLE": Entry(ExitCode.UNREACHABLE, "Try again; `taskforge status` shows what is down."),

@@ -99,8 +99,9 @@ class Lines:
 class LiveTree:
     """The tree of steps, drawn again and again in place."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, unicode: bool) -> None:
         self._console = console
+        self._unicode = unicode
         self._run: Run | None = None
         self._lost = ""
 
@@ -118,7 +119,7 @@ class LiveTree:
 
         if self._run is None:
             return Text("")
-        look = Look(now=time.time(), width=self._console.width, unicode=can_show(sys.stdout, _SIGNS))
+        look = Look(now=time.time(), width=self._console.width, unicode=self._unicode)
         lines = run_lines(self._run, look)
         if self._lost:
             lines.append(((f"connection lost, trying again: {self._lost}", "warn"),))
@@ -136,7 +137,8 @@ def view_on(stream: TextIO) -> Iterator[View]:
     from rich.live import Live
 
     console = Console(file=stream, highlight=False)
-    tree = LiveTree(console)
+    # Asked before the display starts: meanwhile it stands in for standard output and has no encoding.
+    tree = LiveTree(console, unicode=can_show(stream, _SIGNS))
     # Each frame is drawn anew, since times go on while nothing else happens.
     with Live(get_renderable=tree.frame, console=console, refresh_per_second=_FRAMES_PER_SECOND):
         yield tree

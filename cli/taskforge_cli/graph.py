@@ -93,14 +93,18 @@ def from_file(workflow: LocalWorkflow) -> Graph:
 def tree_lines(graph: Graph) -> list[Line]:
     """A line a step, nested as the switches are; what it waits for is said where it is not the step above."""
     rows = list(_rows(graph, "", "", graph.direct_needs()))
-    width = max((width_of(rail) + width_of(label) for rail, label, _, _ in rows), default=0)
+    steps = [row for row in rows if row[2]]
+    width = max((width_of(rail) + width_of(label) for rail, label, _, _ in steps), default=0)
+    kind_width = max((len(kind) for _, _, kind, _ in steps), default=0)
     lines: list[Line] = [((graph.name, "strong"),)]
     for rail, label, kind, note in rows:
         pad = " " * (width - width_of(rail) - width_of(label))
-        style = "plain" if kind else "wait"
-        lines.append(
-            ((rail, "faint"), (label + (pad if kind or note else ""), style), (f"  {kind:<9}", "busy"), (note, "faint"))
-        )
+        if kind:
+            lines.append(
+                ((rail, "faint"), (label + pad, "plain"), (f"  {kind:<{kind_width}}", "busy"), (f"  {note}", "faint"))
+            )
+        else:
+            lines.append(((rail, "faint"), (label, "wait")))
     return lines
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SIGNS = "✓✗├│└·→"
 _MAX_INLINE = 100
+_MAX_DETAIL = 400
 
 
 def look_of(output: Output) -> Look:
@@ -43,14 +44,10 @@ def failure(run: Run) -> list[Line]:
     if state_of(run) != "FAILED" or not run.HasField("error"):
         return []
     step = next((step for step in run.steps if step.id == run.error.step), None)
-    lines: list[Line] = [(), (("failed", "bad"), (": " + one_line(run.error.message or run.error.kind), "plain"))]
-    facts = _failure_facts(run, step)
-    if facts:
-        lines.append((("  = ", "faint"), (facts, "plain")))
-    if run.error.HasField("details"):
-        details = json.dumps(to_plain(run.error.details), ensure_ascii=False)
-        lines.append((("  = ", "faint"), ("details: " + one_line(details)[:400], "plain")))
-    return lines
+    message = run.error.message.removeprefix(f"step '{run.error.step}' failed: ") or run.error.kind
+    lines: list[Line] = [(), (("failed", "bad"), (": " + one_line(message), "plain"))]
+    facts = [_failure_facts(run, step), *_details(run)]
+    return lines + [(("  = ", "faint"), (fact, "plain")) for fact in facts if fact]
 
 
 def next_command(run: Run) -> str:
@@ -100,3 +97,13 @@ def _failure_facts(run: Run, step: Step | None) -> str:
     if step is not None and step.attempt:
         facts.append(f"attempt {step.attempt}/{max(step.max_attempts, step.attempt)}")
     return " · ".join(fact for fact in facts if fact)
+
+
+def _details(run: Run) -> list[str]:
+    """More about the error, such as what an HTTP answer said."""
+    if not run.error.HasField("details"):
+        return []
+    details = to_plain(run.error.details)
+    items = details.items() if isinstance(details, dict) else [("details", details)]
+    texts = {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in items}
+    return [f"{key}: {one_line(text)[:_MAX_DETAIL]}" for key, text in texts.items()]

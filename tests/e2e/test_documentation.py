@@ -17,7 +17,8 @@ import pytest
 from tests.support.places import ROOT
 from tests.support.stack import Stack
 
-PAGES = ["docs/tutorial/first-workflow.md", "docs/how-to/receive-webhooks.md", "docs/how-to/handle-failures.md"]
+TUTORIAL = "docs/tutorial/first-workflow.md"
+PAGES = [TUTORIAL, "docs/how-to/receive-webhooks.md", "docs/how-to/handle-failures.md"]
 _BLOCK = re.compile(r"^```(sh|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# file: (\S+)\n")
 
@@ -38,11 +39,9 @@ def script_of(page: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_work(page: str, stack: Stack, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "TASKFORGE_HOME": str(stack.home),
-    }
+    if page == TUTORIAL and not stack.is_local:
+        pytest.skip("a run of it calls the server at the address that this machine uses")
+    environment = {**stack.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-c", script_of(page, tmp_path)],
         cwd=tmp_path,

@@ -192,7 +192,8 @@ when the workflow is applied; steps, inputs and known fields are checked by name
 | name | holds | where |
 |---|---|---|
 | `inputs` | the run's inputs with their defaults | steps, output |
-| `steps.NAME` | `output`, and `state`: `SUCCEEDED`, `FAILED`, `SKIPPED` … | steps, output |
+| `steps.NAME` | `state`: `SUCCEEDED`, `FAILED`, `SKIPPED` …; `output` | steps, output |
+| `steps.NAME.error` | `kind`, `message`, `status` of a failed step with `on_error: continue` | steps, output |
 | `trigger` | `type`, `id` | everywhere |
 | `trigger` of a webhook | `method`, `headers`, `query`, `body`, `received_at` | steps, output, the webhook itself |
 | `trigger` of a schedule | `nominal_at` | steps, output |
@@ -201,7 +202,7 @@ when the workflow is applied; steps, inputs and known fields are checked by name
 
 - **What may be missing is tested**: `has(steps.a.output) ? steps.a.output.x : 0`, or
   `steps.a.?output.?x.orValue(0)`. That is the output of a step that has an `if`, stands in a branch of a `switch`, or
-  has `on_error: continue`; and an input with `required: false` and no default. Reading it untested is a warning here and
+  has `on_error: continue`; and an input with `required: false` and no default. Reading it untested is a warning here,
   an error in a run that has no value. `has()` tests the last name only.
 - **A dash needs brackets**: `steps['fetch-all'].output`.
 - **int and double** do not add up by themselves: `double(inputs.n) + 1.5`.

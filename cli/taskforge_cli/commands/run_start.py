@@ -19,6 +19,7 @@ from taskforge_cli.errors import CliError, QuietError
 from taskforge_cli.follow import Silence, follow, say_detached, view_on
 from taskforge_cli.ids import short
 from taskforge_cli.messages import last_part, state_of
+from taskforge_cli.paint import Paint
 from taskforge_cli.report import failure, next_command
 from taskforge_cli.runs import exit_code_of
 from taskforge_cli.session import Session
@@ -118,7 +119,7 @@ def _show_ended(output: Output, run: Run, *, tree: bool) -> None:
         sign = output.paint(f"{glyph_of(state)} {state}" if output.is_terminal else state, style_of(state))
         run_id = last_part(run.name)
         output.text(f"{run_id}\t{state}\n" if not output.is_terminal else f"{short(run_id)} {sign}\n")
-    output.text(to_text(failure(run), output.paint))
+    sys.stderr.write(to_text(failure(run), Paint.for_stream(sys.stderr)))
 
 
 def _inputs(client: Client, workflow: str, texts: list[str], path: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from taskforge_cli.stack.start import OnReady, Start
 from taskforge_cli.stack.supervisor import Supervisor
 
 CONFIG_VERSION = 1
-START_SECONDS = 60.0
+START_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,23 @@ class Definition:
 
     workflow: Workflow
     plans: tuple[StepPlan, ...]
+    watched: tuple[bool, ...]  #: which steps need their time watched; the others never wait for anything
+
+
+def define(workflow: Workflow) -> Definition:
+    """Compile a workflow for running."""
+    plans = plan_workflow(workflow)
+    return Definition(workflow=workflow, plans=plans, watched=tuple(_needs_watch(plan) for plan in plans))
+
+
+def _needs_watch(plan: StepPlan) -> bool:
+    """Whether a step may take time: an effect, a program, an expression of a costly form.
+
+    A cheap expression over large data goes to the sandbox as well, which has a limit of its own.
+    """
+    conditions = [condition for condition in (plan.condition, *plan.branches) if condition is not None]
+    cheap = plan.params.is_cheap and all(condition.is_cheap for condition in conditions)
+    return not plan.step.is_pure or "jq" in plan.step.params or not cheap
 
 
 class Definitions:
@@ -53,7 +70,7 @@ class Definitions:
         if workflow is None:
             log.error("revision_not_understood", revision=revision_id.hex(), found=revision is not None)
             return None
-        definition = Definition(workflow=workflow, plans=plan_workflow(workflow))
+        definition = define(workflow)
         self._cached[revision_id] = definition
         while len(self._cached) > _CAPACITY:
             self._cached.popitem(last=False)

@@ -88,6 +88,8 @@ def _failure(result: Result, what: str) -> StepFault | NotHere:
             return NotHere(result.message)
         case OutputTooLarge() | OutputInvalid():
             return fault(ErrorKind.OUTPUT, f"{what}: {result.message}")
+        case EvaluationFailed() if result.message.startswith("${{"):
+            return fault(ErrorKind.EXPRESSION, result.message)  # CEL names its expression itself
         case EvaluationFailed() | EvaluationTimedOut() | EvaluationOutOfMemory() | InputRefused():
             return fault(ErrorKind.EXPRESSION, f"{what}: {result.message}")
         case Ok():

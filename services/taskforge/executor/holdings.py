@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import IntEnum
+from types import TracebackType
+from typing import Self
 
 from taskforge.executor.metrics import HELD, LEASES_LOST
 from taskforge.internal.v1.scheduler_service_pb2 import Grant, Lease
@@ -34,7 +35,7 @@ class Holding:
         self.task = task
         self.signal: Signal | None = None
         self.acting = False  #: whether an action has begun under this lease
-        self._interruptible = False
+        self._can_interrupt = False
         self.take(grant)
 
     def take(self, grant: Grant) -> None:
@@ -59,25 +60,27 @@ class Holding:
         """Interrupt the work at once if it can be, else before its next part that can."""
         if self.signal is None or signal > self.signal:
             self.signal = signal
-            if self._interruptible and self.task is not None:
-                self._interruptible = False
+            if self._can_interrupt and self.task is not None:
+                self._can_interrupt = False
                 self.task.cancel()
 
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """A part of the work that may be given up halfway. Raises Interrupted."""
+    def interruptible(self) -> Self:
+        """A part of the work that may be given up halfway: `with holding.interruptible(): …` may raise Interrupted."""
+        return self
+
+    def __enter__(self) -> None:
         if self.signal is not None:
             raise Interrupted(self.signal)
-        self._interruptible = True
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self.signal is None or self.task is None:
-                raise  # somebody ends the task itself
+        self._can_interrupt = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._can_interrupt = False
+        # A cancellation without a signal is somebody ending the task itself.
+        if kind is asyncio.CancelledError and self.signal is not None and self.task is not None:
             self.task.uncancel()
             raise Interrupted(self.signal) from None
-        finally:
-            self._interruptible = False
 
 
 class Holdings:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from taskforge.domain.outcome import Outcome
+from taskforge.domain.workflow import ActionKind
 
 STEPS = Counter(
     "taskforge_executor_steps", "Steps this executor ran or carried, by kind and outcome.", ["kind", "outcome"]
@@ -15,3 +20,14 @@ CLAIMED = Histogram(
 )
 CLAIM_FAILURES = Counter("taskforge_executor_claim_failures", "Claims that were not answered.")
 LOG_LINES_REFUSED = Counter("taskforge_executor_log_lines_refused", "Log lines that the scheduler would not take.")
+
+
+def count_step(kind: ActionKind, outcome: Outcome) -> None:
+    """Count one step."""
+    _steps_of(kind, type(outcome).__name__).inc()
+
+
+@lru_cache(maxsize=256)
+def _steps_of(kind: ActionKind, outcome: str) -> Counter:
+    """Looking a counter up by its labels costs more than counting."""
+    return STEPS.labels(kind.value, outcome.lower())

@@ -18,7 +18,7 @@ from taskforge.executor.faults import NotHere, StepFault
 from taskforge.executor.holdings import Holding
 from taskforge.executor.log_lines import LogLines, Numbers
 from taskforge.executor.messages import seal_outcome, to_message
-from taskforge.executor.metrics import STEPS
+from taskforge.executor.metrics import count_step
 from taskforge.executor.patience import insist
 from taskforge.executor.run_view import RunView
 from taskforge.executor.secrets_cache import NO_MASK, SecretCache
@@ -60,7 +60,7 @@ class StepRunner:
         except StepFault as fault:
             return self._ended(run, index, Failed(error=fault.error), started)
         lines = LogLines(run.run_id, index, numbers, self._masker(run))
-        outcome = await _guarded(plan, self._act(run, plan, secrets, lines, holding))
+        outcome = await _guarded(run, plan, self._act(run, plan, secrets, lines, holding))
         return self._ended(run, index, outcome, started, lines.lines)
 
     async def check(self, run: RunView, index: int) -> Ended | None:
@@ -69,7 +69,7 @@ class StepRunner:
         if plan.condition is None or index in run.checked:
             return None
         started = time.perf_counter_ns()
-        outcome = await _guarded(plan, self._judge(run, plan))
+        outcome = await _guarded(run, plan, self._judge(run, plan))
         if outcome is None:
             run.checked.add(index)
             return None
@@ -115,14 +115,16 @@ class StepRunner:
     ) -> Ended:
         sealed, text = seal_outcome(outcome, self._masker(run))
         elapsed_us = (time.perf_counter_ns() - started) // 1000
-        STEPS.labels(run.plan(index).step.kind.value, type(sealed).__name__.lower()).inc()
+        count_step(run.plan(index).step.kind, sealed)
         return Ended(outcome=sealed, message=to_message(index, sealed, text, elapsed_us), lines=lines)
 
 
-async def _guarded(plan: StepPlan, work: Coroutine[Any, Any, Answer]) -> Answer | Failed:
-    """Watch the time, and make outcomes of what goes wrong."""
+async def _guarded(run: RunView, plan: StepPlan, work: Coroutine[Any, Any, Answer]) -> Answer | Failed:
+    """Watch the time where it can run out, and make outcomes of what goes wrong."""
     timeout = plan.step.timeout
     try:
+        if not run.definition.watched[plan.step.index]:
+            return await work
         async with asyncio.timeout(timeout):
             return await work
     except StepFault as fault:

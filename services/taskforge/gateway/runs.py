@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ _RUNS = Paging(method="ListRuns", first=LAST_ID, parse=UUID)
 _EVENTS = Paging(method="ListRunEvents", first=0, parse=int, sizes=LINES)
 _LOGS = Paging(method="ListRunLogs", first=0, parse=int, sizes=LINES)
 _MAX_COMMENT_CHARS = 1000
+#: Of JSON. Converting more takes long enough to be felt by other calls, so a thread does it.
+_MANY_CHARS = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,10 @@ class RunService(RunServiceServicer):
         if record is None:
             raise self._parts.ids.missing(run_id)
         revision = await self._parts.revisions.get(record.run.revision_id)
-        return whole_run(record, revision.workflow if revision else None)
+        workflow = revision.workflow if revision else None
+        if record.json_chars > _MANY_CHARS:
+            return await asyncio.to_thread(whole_run, record, workflow)
+        return whole_run(record, workflow)
 
     async def _head(self, name: str, *, field: str = "parent") -> tuple[RunHead, StepIds]:
         run_id = await self._parts.ids.resolve(name, field=field)

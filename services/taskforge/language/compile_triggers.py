@@ -14,7 +14,8 @@ from taskforge.language.expressions import split_template
 from taskforge.language.faults import read_part
 from taskforge.language.places import Kind, Place, template_places
 from taskforge.language.problems import Problem, format_path, problem_at
-from taskforge.language.references import Reads, ReferenceChecker, Scope, trigger_fields
+from taskforge.language.reference_fields import trigger_fields
+from taskforge.language.references import Reads, ReferenceChecker, Scope
 from taskforge.language.yaml_tree import Path, Tree
 
 _WEBHOOK_SCOPE = Scope(

@@ -14,7 +14,8 @@ from taskforge.language.drafts import Drafts
 from taskforge.language.faults import read_part
 from taskforge.language.places import step_places, template_places
 from taskforge.language.problems import Problem, Severity
-from taskforge.language.references import Reads, ReferenceChecker, Scope, trigger_fields
+from taskforge.language.reference_fields import trigger_fields
+from taskforge.language.references import Reads, ReferenceChecker, Scope
 from taskforge.language.yaml_tree import Tree, YamlError, read_yaml
 
 MAX_PROBLEMS = 100

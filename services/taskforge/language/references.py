@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from taskforge.domain.workflow import JsonValue
 from taskforge.language import cel
 from taskforge.language.cel import CompileError
 from taskforge.language.cel_ast import Reference
-from taskforge.language.document_fields import SECRET_NAME
 from taskforge.language.drafts import Draft, Drafts
 from taskforge.language.expressions import Part, ScanError, split_template
 from taskforge.language.paths import format_reference
 from taskforge.language.places import Kind, Place, locate, reference_length
 from taskforge.language.problems import Problem, Severity, did_you_mean, format_path
+from taskforge.language.reference_fields import (
+    RUN_FIELDS,
+    STEP_FIELDS,
+    WrongReferenceError,
+    check_error,
+    check_field,
+    check_output,
+    check_trigger,
+    goes_on,
+    secret_name,
+)
 from taskforge.language.yaml_tree import Tree
-
-_WEBHOOK_FIELDS = frozenset({"method", "headers", "query", "body", "received_at"})
-_SCHEDULE_FIELDS = frozenset({"nominal_at"})
-_RUN_FIELDS = frozenset({"id", "workflow", "created_at"})
-_STEP_FIELDS = ("output", "state")
-_OUTPUT_FIELDS: Mapping[str, frozenset[str] | None] = {
-    "http": frozenset({"status", "headers", "body", "elapsed_ms"}),
-    "switch": frozenset({"branch"}),
-    "log": frozenset(),
-    "fail": frozenset(),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +46,6 @@ class Reads:
     secrets: set[str] = field(default_factory=set)
 
 
-class _WrongError(Exception):
-    """A reference that cannot work."""
-
-    def __init__(self, message: str, hint: str = "", code: str = "TF1202", severity: Severity = Severity.ERROR) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.code = code
-        self.severity = severity
-
-
 class ReferenceChecker:
     """Checks the expressions of one file."""
 
@@ -78,10 +65,12 @@ class ReferenceChecker:
             parts = split_template(place.text)
         except ScanError as error:
             hint = "a # after a space starts a comment: quote the value" if "}}" not in place.text else ""
-            return self._report(place, error.offset, 3, _WrongError(str(error), hint, "TF1201"))
+            return self._report(place, error.offset, 3, WrongReferenceError(str(error), hint, "TF1201"))
         code = [part for part in parts if part.is_code]
         if place.kind is Kind.CONDITION and (len(parts) != 1 or not code):
-            return self._report(place, 0, len(place.text), _WrongError("a condition is one expression", code="TF1101"))
+            return self._report(
+                place, 0, len(place.text), WrongReferenceError("a condition is one expression", code="TF1101")
+            )
         for part in code:
             self._expression(place, part, scope, reads)
         return None
@@ -90,19 +79,25 @@ class ReferenceChecker:
         """Report an expression where none is possible, unless the place is reported already."""
         path = format_path(place.path)
         if not any(problem.path == path for problem in self._problems):
-            self._report(place, 0, len(place.text), _WrongError("an expression is not possible here", code="TF1201"))
+            self._report(
+                place, 0, len(place.text), WrongReferenceError("an expression is not possible here", code="TF1201")
+            )
 
     def _expression(self, place: Place, part: Part, scope: Scope, reads: Reads) -> None:
         try:
             expression = cel.compile(part.text)
         except CompileError as error:
-            wrong = _WrongError(error.message, error.hint, error.code)
+            wrong = WrongReferenceError(error.message, error.hint, error.code)
             return self._report(place, part.offset + error.offset, error.length, wrong)
         if place.kind is Kind.CONDITION and expression.result_type not in ("bool", "dyn"):
-            wrong = _WrongError(f"a condition must be true or false, this is {expression.result_type}", code="TF1101")
+            wrong = WrongReferenceError(
+                f"a condition must be true or false, this is {expression.result_type}", code="TF1101"
+            )
             self._report(place, part.offset, len(part.text), wrong)
         if scope.must_be_cheap and not expression.is_cheap:
-            wrong = _WrongError("this is too costly here", "do it in a step; triggers are judged on arrival", "TF1205")
+            wrong = WrongReferenceError(
+                "this is too costly here", "do it in a step; triggers are judged on arrival", "TF1205"
+            )
             self._report(place, part.offset, len(part.text), wrong)
         is_guarded = any(reference.guarded or reference.path[2:3] == ("state",) for reference in expression.references)
         for reference in expression.references:
@@ -110,7 +105,7 @@ class ReferenceChecker:
                 self._reference(reference, place, scope, reads)
                 if not is_guarded:
                     self._maybe(reference, scope)
-            except _WrongError as wrong:
+            except WrongReferenceError as wrong:
                 length = reference_length(expression.source, reference.offset)
                 self._report(place, part.offset + reference.offset, length, wrong)
         return None
@@ -120,32 +115,34 @@ class ReferenceChecker:
     def _reference(self, reference: Reference, place: Place, scope: Scope, reads: Reads) -> None:
         root = reference.path[0]
         if root == "secrets":
-            reads.secrets.add(_secret(reference, place))
+            reads.secrets.add(secret_name(reference, place))
         elif root not in scope.names:
-            raise _WrongError(f"'{root}' is not available here", f"here are: {', '.join(sorted(scope.names))}")
+            raise WrongReferenceError(f"'{root}' is not available here", f"here are: {', '.join(sorted(scope.names))}")
         elif root == "inputs":
-            _check_field(reference, self._inputs, "input")
+            check_field(reference, self._inputs, "input")
         elif root == "run":
-            _check_field(reference, _RUN_FIELDS, "field of run")
+            check_field(reference, RUN_FIELDS, "field of run")
         elif root == "trigger":
-            _check_trigger(reference, scope.trigger_fields)
+            check_trigger(reference, scope.trigger_fields)
         else:
             reads.steps.add(self._step(reference, scope).index)
 
     def _step(self, reference: Reference, scope: Scope) -> Draft:
         path = reference.path
         if len(path) < 2 or not isinstance(path[1], str):
-            raise _WrongError("a step is named, not computed", "write steps.NAME.output")
+            raise WrongReferenceError("a step is named, not computed", "write steps.NAME.output")
         other = self._drafts.by_id.get(path[1])
         if other is None:
-            raise _WrongError(f"no step '{path[1]}'", did_you_mean(path[1], self._drafts.by_id))
+            raise WrongReferenceError(f"no step '{path[1]}'", did_you_mean(path[1], self._drafts.by_id))
         self._check_order(other, scope)
-        if len(path) > 2 and path[2] not in _STEP_FIELDS:
-            if path[2] == "error":
-                raise _WrongError(f"{format_reference(path[:3])} is not available yet", code="TF1104")
-            raise _WrongError(f"a step has no '{path[2]}'", f"read {format_reference(path[:2])}.output.{path[2]}?")
-        if not reference.guarded:
-            _check_output(other, reference)
+        if len(path) > 2 and path[2] not in STEP_FIELDS:
+            raise WrongReferenceError(
+                f"a step has no '{path[2]}'", f"read {format_reference(path[:2])}.output.{path[2]}?"
+            )
+        if path[2:3] == ("error",):
+            check_error(other, reference)
+        elif not reference.guarded:
+            check_output(other, reference)
         return other
 
     def _check_order(self, other: Draft, scope: Scope) -> None:
@@ -153,17 +150,19 @@ class ReferenceChecker:
         if reader is None:
             return
         if other is reader:
-            raise _WrongError(f"step '{other.id}' reads itself", code="TF1203")
+            raise WrongReferenceError(f"step '{other.id}' reads itself", code="TF1203")
         if other.is_inside(reader) or other.index > reader.index:
-            raise _WrongError(f"step '{other.id}' runs after '{reader.id}'", "a step reads steps above it", "TF1203")
+            raise WrongReferenceError(
+                f"step '{other.id}' runs after '{reader.id}'", "a step reads steps above it", "TF1203"
+            )
         taken = dict(reader.ancestors())
         if any(switch in taken and taken[switch] != branch for switch, branch in other.ancestors()):
-            raise _WrongError(
+            raise WrongReferenceError(
                 f"steps '{other.id}' and '{reader.id}' are in two branches: only one of them runs", code="TF1203"
             )
         if not scope.before >> other.index & 1:
             names = [*_written_needs(reader, self._drafts), other.id]
-            raise _WrongError(
+            raise WrongReferenceError(
                 f"step '{other.id}' may not have finished when '{reader.id}' starts",
                 f"add it: needs: [{', '.join(names)}]",
                 "TF1203",
@@ -175,8 +174,10 @@ class ReferenceChecker:
         if path[0] == "inputs" and len(path) > 1 and path[1] in self._maybe_missing:
             reason = f"the input '{path[1]}' has no default and need not be given"
             raise _maybe_missing(reason, path[:2])
-        if path[0] != "steps" or len(path) < 3 or path[2] != "output":
+        if path[0] != "steps" or len(path) < 3 or path[2] == "state":
             return
+        if path[2] == "error":
+            raise _maybe_missing(f"step '{path[1]}' has an error only when it failed", path[:3])
         skipped = self._why_skipped(self._drafts.by_id[str(path[1])], scope)
         if skipped is not None:
             raise _maybe_missing(skipped, path[:3])
@@ -190,12 +191,11 @@ class ReferenceChecker:
                 return f"step '{other.id}' runs only in one branch of '{switch.id}'"
         if "if" in other.raw:
             return f"step '{other.id}' is skipped when its `if` is false"
-        inherited = [draft.raw.get("on_error") for draft in (other, *(switch for switch, _ in other.ancestors()))]
-        if next((value for value in inherited if value), None) == "continue":
+        if goes_on(other):
             return f"step '{other.id}' may have failed (on_error: continue)"
         return None
 
-    def _report(self, place: Place, offset: int, length: int, wrong: _WrongError) -> None:
+    def _report(self, place: Place, offset: int, length: int, wrong: WrongReferenceError) -> None:
         span = locate(self._tree, place.path, place.text, offset, length)
         self._problems.append(
             Problem(
@@ -211,74 +211,8 @@ class ReferenceChecker:
         )
 
 
-def _maybe_missing(reason: str, path: tuple[str | int, ...]) -> _WrongError:
-    return _WrongError(reason, f"guard it: has({format_reference(path)}) ? … : …", "TF1901", Severity.WARNING)
-
-
-def _secret(reference: Reference, place: Place) -> str:
-    if place.kind is not Kind.HTTP:
-        allowed = "http steps: url, query, headers, body and auth"
-        raise _WrongError("a secret is not possible here", f"secrets are read only in {allowed}", "TF1204")
-    path = reference.path
-    name = path[1] if len(path) > 1 else None
-    if not isinstance(name, str) or reference.dynamic:
-        raise _WrongError("a secret is named, not computed", "write secrets.NAME", "TF1204")
-    if not re.fullmatch(SECRET_NAME, name):
-        raise _WrongError(f"'{name}' is not the name of a secret", code="TF1204")
-    if len(path) > 2:
-        raise _WrongError("a secret is text; it has no fields", code="TF1204")
-    return name
-
-
-def _check_field(reference: Reference, known: frozenset[str], what: str) -> None:
-    path = reference.path
-    if len(path) > 1 and path[1] not in known:
-        raise _WrongError(
-            f"no {what} '{path[1]}'", did_you_mean(str(path[1]), known) if known else "declare it below inputs"
-        )
-
-
-def _check_trigger(reference: Reference, known: frozenset[str]) -> None:
-    path = reference.path
-    if len(path) < 2 or path[1] in known:
-        return
-    kind = "webhook" if path[1] in _WEBHOOK_FIELDS else "schedule" if path[1] in _SCHEDULE_FIELDS else None
-    if kind is not None:
-        raise _WrongError(f"no {kind} starts this workflow, so trigger has no '{path[1]}'")
-    raise _WrongError(f"no field of trigger '{path[1]}'", did_you_mean(str(path[1]), known))
-
-
-def trigger_fields(*, webhook: bool, schedule: bool) -> frozenset[str]:
-    """The fields that `trigger` can have."""
-    fields = frozenset({"type", "id"})
-    return fields | (_WEBHOOK_FIELDS if webhook else frozenset()) | (_SCHEDULE_FIELDS if schedule else frozenset())
-
-
-def _check_output(step: Draft, reference: Reference) -> None:
-    """Refuse fields that the step's output certainly does not have."""
-    path = reference.path
-    if len(path) < 4 or path[2] != "output" or step.document is None:
-        return
-    action = step.document.action
-    known = _OUTPUT_FIELDS.get(action)
-    if known is not None and path[3] not in known:
-        hint = did_you_mean(str(path[3]), known) if known else ""
-        raise _WrongError(f"the output of {action} step '{step.id}' has no '{path[3]}'", hint)
-    if action == "http" and path[3] == "headers" and len(path) > 4 and path[4] != str(path[4]).lower():
-        raise _WrongError("names of headers are lower-case in the output", f"write '{str(path[4]).lower()}'")
-    if step.document.transform is not None and "value" in step.document.transform.model_fields_set:
-        _check_literal(step.document.transform.value, path, step.id)
-
-
-def _check_literal(value: JsonValue, path: tuple[str | int, ...], step: str) -> None:
-    """Follow a path into a transform's `value` as far as it is written out."""
-    for depth in range(3, len(path)):
-        if not isinstance(value, dict):
-            return
-        if path[depth] not in value:
-            where = format_reference(path[:depth])
-            raise _WrongError(f"{where} has no '{path[depth]}'", did_you_mean(str(path[depth]), value))
-        value = value[path[depth]]
+def _maybe_missing(reason: str, path: tuple[str | int, ...]) -> WrongReferenceError:
+    return WrongReferenceError(reason, f"guard it: has({format_reference(path)}) ? … : …", "TF1901", Severity.WARNING)
 
 
 def _written_needs(draft: Draft, drafts: Drafts) -> list[str]:

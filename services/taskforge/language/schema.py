@@ -36,7 +36,7 @@ def workflow_json_schema() -> dict[str, Any]:
 
 
 def _schema_of(model: type[Document]) -> dict[str, Any]:
-    schema = _without_noise(model.model_json_schema(by_alias=True))
+    schema: dict[str, Any] = _without_noise(model.model_json_schema(by_alias=True))
     schema["title"] = model.model_config.get("title") or model.__name__
     return schema
 

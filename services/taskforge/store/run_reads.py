@@ -16,7 +16,7 @@ FILE = "run_reads"
 #: Above every id: where a list from the newest one on begins.
 LAST_ID = UUID(int=(1 << 128) - 1)
 #: Bytes of outputs that one answer holds. As protobuf values they may take five times as much.
-OUTPUT_BUDGET = 8 * 1024 * 1024
+OUTPUT_BUDGET = 4 * 1024 * 1024
 
 _ACTIVE = frozenset(RunState) - RUN_FINAL
 _UNSUCCESSFUL = frozenset({RunState.FAILED, RunState.CANCELLED})
@@ -86,6 +86,12 @@ class RunRecord:
     run: RunRow
     steps: tuple[StepRow, ...]
     attempts: tuple[AttemptRow, ...] = ()
+
+    @property
+    def json_chars(self) -> int:
+        """How much JSON there is to convert."""
+        texts = [self.run.inputs, self.run.output, *(step.output for step in self.steps)]
+        return sum(len(text) for text in texts if text is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

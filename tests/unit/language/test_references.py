@@ -62,7 +62,12 @@ def test_needs_reach_through_other_steps() -> None:
         ("steps.aa.output", "TF1202", "no step 'aa'", "did you mean 'a'?"),
         ("steps.zzzzz.output", "TF1202", "no step 'zzzzz'", "known here: a, b, c"),
         ("steps.a.outptu", "TF1202", "a step has no 'outptu'", "read steps.a.output.outptu?"),
-        ("steps.a.error", "TF1104", "steps.a.error is not available yet", ""),
+        (
+            "steps.a.error.kind",
+            "TF1202",
+            "step 'a' has no error to read: its failure ends the run",
+            "set on_error: continue on 'a'",
+        ),
         ("steps", "TF1202", "a step is named, not computed", "write steps.NAME.output"),
         ("steps[run.id].output", "TF1202", "a step is named, not computed", "write steps.NAME.output"),
         ("run.attempt", "TF1202", "no field of run 'attempt'", "known here: created_at, id, workflow"),
@@ -160,6 +165,17 @@ def test_a_step_that_may_have_no_output_is_read_with_a_warning(first: str, secon
         - {{id: b{extra}, log: "${{{{ steps.a.output }}}}"}}
     """)
     assert [problem.message for problem in found] == ([message] if message else [])
+
+
+def test_the_error_of_a_step_whose_failure_is_let_pass_can_be_read() -> None:
+    steps = """
+        - {id: a, on_error: continue, http: {url: 'https://x.example'}}
+        - {id: b, log: "%s"}
+    """
+    parse_steps(steps % "${{ has(steps.a.error) ? steps.a.error.message : 'fine' }}")
+    assert the_problem(steps % "${{ steps.a.error.kind }}").code == "TF1901"
+    wrong = the_problem(steps % "${{ has(steps.a.error) ? steps.a.error.mesage : '' }}")
+    assert (wrong.code, wrong.message, wrong.hint) == ("TF1202", "an error has no 'mesage'", "did you mean 'message'?")
 
 
 # --- needs ---------------------------------------------------------------------------------------
