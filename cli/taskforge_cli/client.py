@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 # gRPC's own log lines would stand between ours; what they say is in the errors, too.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-import grpc  # noqa: E402
+import grpc
 
 from taskforge_cli.codes import ExitCode
 from taskforge_cli.errors import CliError, server_error
@@ -98,6 +98,9 @@ class Client:
         if status is grpc.StatusCode.UNIMPLEMENTED:
             hints = ["compare both sides with: taskforge version", "is there a TaskForge behind that URL?"]
             return CliError("SERVER_MISMATCH", f"{self.server.described} does not know this call", hints=hints)
+        if "RST_STREAM" in message or "Stream removed" in message:
+            hints = ["what was asked may have happened: look before you repeat it"]
+            return CliError("CONNECTION_LOST", f"the connection to {self.server.url} broke", hints=hints)
         if status in _FORBIDDEN:
             return server_error("TOKEN_INVALID", message or "the server did not accept the token", hint="")
         return CliError("UNEXPECTED", f"{status.name}: {message}", exit_code=ExitCode.ERROR)

@@ -94,6 +94,11 @@ CLI_CODES: Mapping[str, Entry] = {
     "SERVER_UNREACHABLE": Entry(
         ExitCode.UNREACHABLE, "`taskforge up` starts the local one; `taskforge doctor` looks deeper.", "no answer"
     ),
+    "CONNECTION_LOST": Entry(
+        ExitCode.UNREACHABLE,
+        "Look before you repeat a command that changes something: it may have happened.",
+        "the connection broke before the answer came",
+    ),
     "SERVER_MISMATCH": Entry(
         ExitCode.ERROR, "Compare `taskforge version` on both sides.", "the server does not know this call"
     ),

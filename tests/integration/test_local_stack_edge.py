@@ -51,7 +51,7 @@ from tests.support.processes import Process
 
 
 class Hooks(hook_service_pb2_grpc.HookServiceServicer):
-    async def ReceiveHook(self, request: Any, context: Any) -> Any:
+    async def ReceiveHook(self, request: Any, context: Any) -> Any:  # noqa: N802
         told = {"sha256": hashlib.sha256(request.body.data).hexdigest(), "type": request.body.content_type}
         return hook_service_pb2.ReceiveHookResponse(
             verdict=json.dumps(told), run=request.key, delivery=json.dumps(dict(context.invocation_metadata()))
@@ -59,15 +59,15 @@ class Hooks(hook_service_pb2_grpc.HookServiceServicer):
 
 
 class Runs(run_service_pb2_grpc.RunServiceServicer):
-    async def GetRun(self, request: Any, context: Any) -> Any:
+    async def GetRun(self, request: Any, context: Any) -> Any:  # noqa: N802
         if request.name == "runs/none":
             raise NotFound("RUN_NOT_FOUND", "there is no run 'none'", hint="taskforge run list")
         return run_pb2.Run(name=request.name)
 
-    async def StartRun(self, request: Any, context: Any) -> Any:
+    async def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
         return run_pb2.Run(name=request.workflow)
 
-    async def WatchRun(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def WatchRun(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         if request.name == "runs/none":
             raise NotFound("RUN_NOT_FOUND", "there is no run 'none'")
         for _ in range(3):
@@ -75,7 +75,7 @@ class Runs(run_service_pb2_grpc.RunServiceServicer):
 
 
 class System(system_service_pb2_grpc.SystemServiceServicer):
-    async def GetStatus(self, request: Any, context: Any) -> Any:
+    async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         metadata = dict(context.invocation_metadata())
         size = int(metadata.get("x-size", 0))
         return system_service_pb2.Status(version="a" * size if size else json.dumps(metadata))
@@ -272,8 +272,9 @@ async def test_native_grpc_is_served_on_the_same_port(channel: grpc.aio.Channel)
     ],
 )
 async def test_what_is_not_public_cannot_be_reached_by_grpc(channel: grpc.aio.Channel, method: str) -> None:
+    call: Any = channel.unary_unary(method)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await channel.unary_unary(method)(b"")
+        await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

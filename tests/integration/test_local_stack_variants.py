@@ -121,6 +121,20 @@ def test_a_service_that_refuses_its_environment_ends_the_start_at_once(folder: P
         assert leftovers(stack) == []
 
 
+def test_settings_that_only_a_restart_applies_are_told(folder: Path) -> None:
+    with a_stack(folder / "home") as stack:
+        assert stack.up().notes == ()
+        record(stack, local__environment__TASKFORGE_EXECUTOR_SLOTS="8")
+        for _ in range(2):
+            (note,) = stack.up().notes
+            assert note.endswith("have changed since the start: taskforge restart")
+        stack.restart(["executor-1"])
+        assert stack.up().notes == (note,)
+        assert stack.restart().notes == ()
+        executor = next(row.pid for row in stack.status().processes if row.name == "executor-1")
+        assert b"TASKFORGE_EXECUTOR_SLOTS=8" in Path(f"/proc/{executor}/environ").read_bytes().split(b"\0")
+
+
 def test_a_home_with_a_long_path_keeps_its_sockets_elsewhere(folder: Path) -> None:
     root = folder / ("a long path " * 8) / "home"
     with a_stack(root) as stack:

@@ -49,10 +49,21 @@ def _code(code: str) -> str | None:
         return _language_code(code)
     entry = codes.CLI_CODES.get(code) or codes.SERVER_REASONS.get(code)
     if entry is None:
-        return None
+        return _stack_code(code)
     title = f"{code}: {entry.title}" if entry.title else f"{code}: an answer of the server"
     exit_code = f"exit code {int(entry.exit_code)}: {codes.EXIT_MEANINGS[entry.exit_code]}"
     return f"{title}\n\n  {entry.fix.replace('`', '')}\n\n  {exit_code}\n"
+
+
+def _stack_code(code: str) -> str | None:
+    from taskforge_cli.stack import errors
+
+    for kind in errors.StackError.__subclasses__():
+        if kind.code == code:
+            exit_code = codes.ExitCode(kind.exit_code)
+            meaning = codes.EXIT_MEANINGS[exit_code]
+            return f"{code}: the local stack\n\n  {kind.__doc__}\n\n  exit code {int(exit_code)}: {meaning}\n"
+    return None
 
 
 def _language_code(code: str) -> str:

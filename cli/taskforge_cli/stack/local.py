@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -10,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskforge_cli.stack import allocation, config, install, lock, plan, postgres, shutdown, status
+from taskforge_cli.stack import allocation, config, install, lock, plan, postgres, shutdown, started, status
 from taskforge_cli.stack.config import Configuration
 from taskforge_cli.stack.configfile import ConfigFile
 from taskforge_cli.stack.errors import NoSuchProcess, NotInitialised, NotRunning
-from taskforge_cli.stack.files import write_private
 from taskforge_cli.stack.home import Home
 from taskforge_cli.stack.plan import Plan
 from taskforge_cli.stack.secrets import ensure_secrets, new_admin_token
@@ -119,7 +117,7 @@ class LocalStack:
             wanted, notes = self._plan(configuration, running=running)
             start = Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
             start.run(running=running)
-            self._record_start(configuration)
+            notes += started.record(self.home, configuration, keep=running)
         seconds = time.monotonic() - began
         return UpResult(url=wanted.url, started=not running, seconds=seconds, notes=tuple(notes))
 
@@ -194,18 +192,10 @@ class LocalStack:
     def _configuration(self, options: Options) -> Configuration:
         return config.load(self.home, self._environ, options.flags())
 
-    def _record_start(self, configuration: Configuration) -> None:
-        """Remember what the stack was started with: options and variables of `up` are not in the config file."""
-        started = {"redis": configuration.value("local.redis"), "executors": configuration.value("local.executors")}
-        write_private(self.home.started_file, json.dumps(started) + "\n")
-
     def _started(self) -> Options:
         """What the stack was last started with."""
-        try:
-            started = json.loads(self.home.started_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return Options()
-        return Options(redis=started.get("redis"), executors=started.get("executors"))
+        found = started.read(self.home)
+        return Options(redis=found.get("redis"), executors=found.get("executors"))
 
     def _require_home(self) -> None:
         if not self.home.config_file.exists():

@@ -176,6 +176,7 @@ def _render(socket_path: Path, run_dir: Path, log_dir: Path, plan: Plan) -> str:
             "supervisord",
             {
                 "nodaemon": "false",
+                "umask": "077",
                 "logfile": log_dir / "supervisord.log",
                 "logfile_maxbytes": "1MB",
                 "logfile_backups": "1",

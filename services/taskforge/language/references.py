@@ -16,7 +16,7 @@ from taskforge.language.problems import Problem, Severity, did_you_mean, format_
 from taskforge.language.reference_fields import (
     RUN_FIELDS,
     STEP_FIELDS,
-    WrongReferenceError,
+    MisreadError,
     check_error,
     check_field,
     check_output,
@@ -65,12 +65,10 @@ class ReferenceChecker:
             parts = split_template(place.text)
         except ScanError as error:
             hint = "a # after a space starts a comment: quote the value" if "}}" not in place.text else ""
-            return self._report(place, error.offset, 3, WrongReferenceError(str(error), hint, "TF1201"))
+            return self._report(place, error.offset, 3, MisreadError(str(error), hint, "TF1201"))
         code = [part for part in parts if part.is_code]
         if place.kind is Kind.CONDITION and (len(parts) != 1 or not code):
-            return self._report(
-                place, 0, len(place.text), WrongReferenceError("a condition is one expression", code="TF1101")
-            )
+            return self._report(place, 0, len(place.text), MisreadError("a condition is one expression", code="TF1101"))
         for part in code:
             self._expression(place, part, scope, reads)
         return None
@@ -79,25 +77,19 @@ class ReferenceChecker:
         """Report an expression where none is possible, unless the place is reported already."""
         path = format_path(place.path)
         if not any(problem.path == path for problem in self._problems):
-            self._report(
-                place, 0, len(place.text), WrongReferenceError("an expression is not possible here", code="TF1201")
-            )
+            self._report(place, 0, len(place.text), MisreadError("an expression is not possible here", code="TF1201"))
 
     def _expression(self, place: Place, part: Part, scope: Scope, reads: Reads) -> None:
         try:
             expression = cel.compile(part.text)
         except CompileError as error:
-            wrong = WrongReferenceError(error.message, error.hint, error.code)
+            wrong = MisreadError(error.message, error.hint, error.code)
             return self._report(place, part.offset + error.offset, error.length, wrong)
         if place.kind is Kind.CONDITION and expression.result_type not in ("bool", "dyn"):
-            wrong = WrongReferenceError(
-                f"a condition must be true or false, this is {expression.result_type}", code="TF1101"
-            )
+            wrong = MisreadError(f"a condition must be true or false, this is {expression.result_type}", code="TF1101")
             self._report(place, part.offset, len(part.text), wrong)
         if scope.must_be_cheap and not expression.is_cheap:
-            wrong = WrongReferenceError(
-                "this is too costly here", "do it in a step; triggers are judged on arrival", "TF1205"
-            )
+            wrong = MisreadError("this is too costly here", "do it in a step; triggers are judged on arrival", "TF1205")
             self._report(place, part.offset, len(part.text), wrong)
         is_guarded = any(reference.guarded or reference.path[2:3] == ("state",) for reference in expression.references)
         for reference in expression.references:
@@ -105,7 +97,7 @@ class ReferenceChecker:
                 self._reference(reference, place, scope, reads)
                 if not is_guarded:
                     self._maybe(reference, scope)
-            except WrongReferenceError as wrong:
+            except MisreadError as wrong:
                 length = reference_length(expression.source, reference.offset)
                 self._report(place, part.offset + reference.offset, length, wrong)
         return None
@@ -117,7 +109,7 @@ class ReferenceChecker:
         if root == "secrets":
             reads.secrets.add(secret_name(reference, place))
         elif root not in scope.names:
-            raise WrongReferenceError(f"'{root}' is not available here", f"here are: {', '.join(sorted(scope.names))}")
+            raise MisreadError(f"'{root}' is not available here", f"here are: {', '.join(sorted(scope.names))}")
         elif root == "inputs":
             check_field(reference, self._inputs, "input")
         elif root == "run":
@@ -130,15 +122,13 @@ class ReferenceChecker:
     def _step(self, reference: Reference, scope: Scope) -> Draft:
         path = reference.path
         if len(path) < 2 or not isinstance(path[1], str):
-            raise WrongReferenceError("a step is named, not computed", "write steps.NAME.output")
+            raise MisreadError("a step is named, not computed", "write steps.NAME.output")
         other = self._drafts.by_id.get(path[1])
         if other is None:
-            raise WrongReferenceError(f"no step '{path[1]}'", did_you_mean(path[1], self._drafts.by_id))
+            raise MisreadError(f"no step '{path[1]}'", did_you_mean(path[1], self._drafts.by_id))
         self._check_order(other, scope)
         if len(path) > 2 and path[2] not in STEP_FIELDS:
-            raise WrongReferenceError(
-                f"a step has no '{path[2]}'", f"read {format_reference(path[:2])}.output.{path[2]}?"
-            )
+            raise MisreadError(f"a step has no '{path[2]}'", f"read {format_reference(path[:2])}.output.{path[2]}?")
         if path[2:3] == ("error",):
             check_error(other, reference)
         elif not reference.guarded:
@@ -150,19 +140,17 @@ class ReferenceChecker:
         if reader is None:
             return
         if other is reader:
-            raise WrongReferenceError(f"step '{other.id}' reads itself", code="TF1203")
+            raise MisreadError(f"step '{other.id}' reads itself", code="TF1203")
         if other.is_inside(reader) or other.index > reader.index:
-            raise WrongReferenceError(
-                f"step '{other.id}' runs after '{reader.id}'", "a step reads steps above it", "TF1203"
-            )
+            raise MisreadError(f"step '{other.id}' runs after '{reader.id}'", "a step reads steps above it", "TF1203")
         taken = dict(reader.ancestors())
         if any(switch in taken and taken[switch] != branch for switch, branch in other.ancestors()):
-            raise WrongReferenceError(
+            raise MisreadError(
                 f"steps '{other.id}' and '{reader.id}' are in two branches: only one of them runs", code="TF1203"
             )
         if not scope.before >> other.index & 1:
             names = [*_written_needs(reader, self._drafts), other.id]
-            raise WrongReferenceError(
+            raise MisreadError(
                 f"step '{other.id}' may not have finished when '{reader.id}' starts",
                 f"add it: needs: [{', '.join(names)}]",
                 "TF1203",
@@ -195,7 +183,7 @@ class ReferenceChecker:
             return f"step '{other.id}' may have failed (on_error: continue)"
         return None
 
-    def _report(self, place: Place, offset: int, length: int, wrong: WrongReferenceError) -> None:
+    def _report(self, place: Place, offset: int, length: int, wrong: MisreadError) -> None:
         span = locate(self._tree, place.path, place.text, offset, length)
         self._problems.append(
             Problem(
@@ -211,8 +199,8 @@ class ReferenceChecker:
         )
 
 
-def _maybe_missing(reason: str, path: tuple[str | int, ...]) -> WrongReferenceError:
-    return WrongReferenceError(reason, f"guard it: has({format_reference(path)}) ? … : …", "TF1901", Severity.WARNING)
+def _maybe_missing(reason: str, path: tuple[str | int, ...]) -> MisreadError:
+    return MisreadError(reason, f"guard it: has({format_reference(path)}) ? … : …", "TF1901", Severity.WARNING)
 
 
 def _written_needs(draft: Draft, drafts: Drafts) -> list[str]:

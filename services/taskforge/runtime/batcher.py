@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from taskforge.domain.errors import TaskforgeError, Unavailable
 from taskforge.runtime.metrics import BATCH_ITEMS, BATCH_SECONDS
@@ -56,7 +56,6 @@ class Batcher(Generic[Item, Result]):
         if len(self._workers) < self._concurrency:
             worker = asyncio.create_task(self._work(), name=f"batch-{self._name}")
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
         return await future
 
     async def drain(self) -> None:
@@ -65,13 +64,21 @@ class Batcher(Generic[Item, Result]):
             await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def _work(self) -> None:
-        while self._waiting:
-            size = min(len(self._waiting), self._max_items)
-            batch = [self._waiting.popleft() for _ in range(size)]
-            started = time.perf_counter()
-            await self._write(batch)
-            self._items.observe(size)
-            self._seconds.observe(time.perf_counter() - started)
+        try:
+            while self._waiting:
+                await self._write_next()
+        finally:
+            # In the same step as the last look at `_waiting`: a caller that submits between that look and the end of
+            # this task would count on it, and wait for ever.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _write_next(self) -> None:
+        size = min(len(self._waiting), self._max_items)
+        batch = [self._waiting.popleft() for _ in range(size)]
+        started = time.perf_counter()
+        await self._write(batch)
+        self._items.observe(size)
+        self._seconds.observe(time.perf_counter() - started)
 
     async def _write(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
