@@ -15,6 +15,8 @@ from taskforge_cli.stack.errors import PortTaken
 from taskforge_cli.stack.files import make_private
 from taskforge_cli.stack.home import Home, socket_dir
 
+_METRICS_PORTS = range(20000, 30000)  # below the ports that the kernel gives to outgoing connections
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
@@ -84,6 +86,11 @@ def record_port(configuration: Configuration, in_use: Collection[int] = ()) -> l
     return [note] if note else []
 
 
+def _metrics_start(file: ConfigFile) -> int:
+    """Where to look for metrics ports: each stack begins elsewhere, so that two that start at once rarely meet."""
+    return _METRICS_PORTS.start + int(recorded_id(file), 16) % len(_METRICS_PORTS)
+
+
 def allocate(
     home: Home, configuration: Configuration, processes: Iterable[str], in_use: Collection[int] = ()
 ) -> tuple[Allocation, list[str]]:
@@ -100,7 +107,7 @@ def allocate(
         recorded = file.get(f"local.ports.{name}")
         taken = {port, *metrics.values()}
         usable = isinstance(recorded, int) and recorded not in taken and (recorded in in_use or ports.is_free(recorded))
-        metrics[name] = recorded if usable else ports.find_free(port + 1, taken)
+        metrics[name] = recorded if usable else ports.find_free(_metrics_start(file), taken)
         file.set(f"local.ports.{name}", metrics[name])
     if file.text != before:
         file.save()

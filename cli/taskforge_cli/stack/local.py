@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskforge_cli.stack import allocation, config, install, lock, plan, postgres, shutdown, started, status
+from taskforge_cli.stack import allocation, config, install, lock, plan, ports, postgres, shutdown, started, status
 from taskforge_cli.stack.config import Configuration
 from taskforge_cli.stack.configfile import ConfigFile
-from taskforge_cli.stack.errors import NoSuchProcess, NotInitialised, NotRunning
+from taskforge_cli.stack.errors import NoSuchProcess, NotInitialised, NotRunning, StartFailed
 from taskforge_cli.stack.home import Home
 from taskforge_cli.stack.plan import Plan
 from taskforge_cli.stack.secrets import ensure_secrets, new_admin_token
@@ -114,9 +114,12 @@ class LocalStack:
             running = supervisor.is_running()
             if not running:
                 shutdown.end_leftovers(allocation.recorded_id(configuration.file))
-            wanted, notes = self._plan(configuration, running=running)
-            start = Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
-            start.run(running=running)
+            try:
+                wanted, notes = self._start(configuration, began + timeout, on_ready, running=running)
+            except StartFailed:
+                if running or not self._lost_a_port(configuration):
+                    raise
+                wanted, notes = self._start(configuration, began + timeout, on_ready, running=False)
             notes += started.record(self.home, configuration, keep=running)
         seconds = time.monotonic() - began
         return UpResult(url=wanted.url, started=not running, seconds=seconds, notes=tuple(notes))
@@ -191,6 +194,18 @@ class LocalStack:
 
     def _configuration(self, options: Options) -> Configuration:
         return config.load(self.home, self._environ, options.flags())
+
+    def _start(
+        self, configuration: Configuration, deadline: float, on_ready: OnReady | None, *, running: bool
+    ) -> tuple[Plan, list[str]]:
+        wanted, notes = self._plan(configuration, running=running)
+        supervisor = self._supervisor(configuration.file)
+        Start(wanted, supervisor, deadline, on_ready or (lambda name, seconds: None)).run(running=running)
+        return wanted, notes
+
+    def _lost_a_port(self, configuration: Configuration) -> bool:
+        """Whether another program took one of the chosen ports before its process could listen on it."""
+        return any(not ports.is_free(port) for port in _recorded_ports(configuration.file) if port)
 
     def _started(self) -> Options:
         """What the stack was last started with."""

@@ -27,8 +27,8 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def find_free(start: int, taken: Container[int] = ()) -> int:
-    """The first free port from `start` on, then from 20000 on, that is not in `taken`."""
-    for first, last in ((start, min(start + 200, 65536)), (20000, 30000)):
+    """The first free port from `start` on, then from 30000 on, that is not in `taken`."""
+    for first, last in ((start, min(start + 200, 65536)), (30000, 32768)):
         for port in range(first, last):
             if port not in taken and is_free(port):
                 return port

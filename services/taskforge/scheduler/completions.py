@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter
 
 from taskforge.domain.errors import TaskforgeError
-from taskforge.domain.run import Carried, Claimed, Finished
+from taskforge.domain.run import Carried, Claimed, Finished, Refused
 from taskforge.domain.states import StepState
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.randomness import fraction
@@ -101,13 +101,22 @@ def _accept(report: Report, turn: RunTurn, digest: bytes) -> _Verdict:
         return _Verdict(_KIND.KIND_STALE_LEASE)
     for message, outcome in zip(stretch.carried, outcomes[1:], strict=True):
         note = Note(executor_id=report.executor_id, elapsed=timedelta(microseconds=message.elapsed_us))
-        refused = turn.take(Carried(step=message.step, outcome=outcome), note)
+        refused = _carry(turn, Carried(step=message.step, outcome=outcome), note)
         if refused is not None:
             # The run took another turn while the executor went ahead. Nothing of that step has been written, and it had
             # no outside effect: it runs again if it is still wanted.
             log.info("carried_step_dropped", run=str(turn.row.run_id), step=message.step, reason=refused.reason)
             break
     return _Verdict(_KIND.KIND_ACCEPTED, _grant_next(report, turn))
+
+
+def _carry(turn: RunTurn, event: Carried, note: Note) -> Refused | None:
+    if not 0 <= event.step < len(turn.workflow.steps):
+        return Refused(reason="there is no such step")
+    row = turn.step_row(event.step)
+    if row is not None and row.view.state is StepState.QUEUED:
+        return Refused(reason="it was QUEUED for everybody before this stretch")
+    return turn.take(event, note)
 
 
 def _grant_next(report: Report, turn: RunTurn) -> GrantPlan | None:

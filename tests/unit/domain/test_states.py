@@ -10,7 +10,6 @@ import pytest
 
 from taskforge.domain.states import RUN_FINAL, RUN_TRANSITIONS, STEP_FINAL, STEP_TRANSITIONS, RunState, StepState
 
-
 State = TypeVar("State", bound=StrEnum)
 
 
