@@ -34,8 +34,8 @@ async def test_target_follows_its_script_and_remembers(target: Target) -> None:
     target.answer("/flaky", Answer(status=503), Answer(json={"ok": True}))
     async with aiohttp.ClientSession() as session:
         statuses = [(await session.post(target.url("/flaky?n=1"), json=[n])).status for n in range(3)]
+        target.answer("/broken", Answer(cut=True))
         with pytest.raises(aiohttp.ServerDisconnectedError):
-            target.answer("/broken", Answer(cut=True))
             await session.put(target.url("/broken"))
     assert statuses == [503, 200, 200]
     assert [request.json() for request in target.on("/flaky")] == [[0], [1], [2]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskforge.domain.outcome import ErrorKind, StepError
 
 
-class StepFault(Exception):  # noqa: N818 -- what went wrong is the step's, not ours
+class StepFault(Exception):
     """The attempt failed: this becomes its `Failed` outcome."""
 
     def __init__(self, error: StepError) -> None:
@@ -13,7 +13,7 @@ class StepFault(Exception):  # noqa: N818 -- what went wrong is the step's, not 
         self.error = error
 
 
-class NotHere(Exception):  # noqa: N818 -- no error of the step: another executor may well do it
+class NotHere(Exception):
     """This executor cannot run the step now; the step is handed back, never failed."""
 
 

@@ -20,7 +20,7 @@ class Signal(IntEnum):
     LOST = 3  # the lease is gone: drop everything
 
 
-class Interrupted(Exception):  # noqa: N818 -- a message, not an error
+class Interrupted(Exception):
     """Work under a lease was interrupted."""
 
     def __init__(self, signal: Signal) -> None:

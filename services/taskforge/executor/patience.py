@@ -16,7 +16,7 @@ _SHORTEST = 0.05
 _LONGEST = 2.0
 
 
-class LeaseLost(Exception):  # noqa: N818 -- an ending, not an error
+class LeaseLost(Exception):
     """The lease is gone: nothing that is done under it has any effect, so everything about it is dropped."""
 
 

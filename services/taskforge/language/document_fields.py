@@ -15,7 +15,7 @@ from taskforge.language.units import DURATION_PATTERN, SIZE_PATTERN, parse_durat
 WORKFLOW_NAME = r"^[a-z][a-z0-9-]{0,62}$"
 STEP_ID = r"^[a-z][a-z0-9_-]{0,62}$"
 INPUT_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
-SECRET_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"  # noqa: S105 -- a pattern
+SECRET_NAME = r"^[A-Z][A-Z0-9_]{0,62}$"  # noqa: S105 -- a pattern
 HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"
 
 PART = "x-part"
@@ -125,7 +125,7 @@ def _secret_name(value: Any) -> Any:
     if isinstance(value, str) and "${{" in value:
         raise fault("a secret is named here, not read", "write its name alone, such as secret: GH_HOOK")
     if isinstance(value, str) and not re.fullmatch(SECRET_NAME, value):
-        raise fault("this is not the name of a secret", f"store the value with the name you like; {SECRET_NAME}")
+        raise fault("this is not the name of a secret", f"write it in upper case, such as GH_HOOK: {SECRET_NAME}")
     return value
 
 

@@ -65,7 +65,7 @@ class Rejected:
     header: str = ""  #: the header at fault, if one is
 
 
-class _RejectedDelivery(Exception):  # noqa: N818 -- control flow inside this module, never seen outside
+class _RejectedDelivery(Exception):
     def __init__(self, reason: Reason, header: str = "") -> None:
         super().__init__(reason)
         self.rejected = Rejected(reason=reason, header=header)
