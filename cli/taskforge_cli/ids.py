@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 SHORT_CHARS = 13
-FULL_CHARS = 36
 
 
 def shorten(ids: Iterable[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
@@ -20,7 +19,6 @@ STYLES: Mapping[str, str] = {
     "wait": "35",
     "link": "36",
 }
-_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +45,6 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     if environ.get("FORCE_COLOR"):
         return True
     return is_terminal and environ.get("TERM", "") != "dumb"
-
-
-def strip(text: str) -> str:
-    """The text without colours."""
-    return _ESCAPE.sub("", text)
 
 
 def can_show(stream: TextIO, characters: str) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from taskforge_cli.errors import CliError
+from taskforge_cli.codes import ExitCode
+from taskforge_cli.errors import CliError, QuietError
 from taskforge_cli.options import FORMATS, GlobalOptions
 from taskforge_cli.output import Format, Output
 
@@ -54,6 +55,7 @@ class Session:
 
         Raises:
             CliError: CONFIRMATION_MISSING, if nobody can answer.
+            QuietError: the answer was no.
         """
         if yes:
             return
@@ -62,7 +64,8 @@ class Session:
                 "CONFIRMATION_MISSING", question.rstrip("?"), hints=["give --yes to do it without being asked"]
             )
         if not typer.confirm(question, err=True):
-            raise typer.Abort
+            self.output.note("nothing was done")
+            raise QuietError(ExitCode.ERROR)
 
 
 def read_text(path: str) -> str:

@@ -179,7 +179,7 @@ async def test_a_secret_comes_from_standard_input_and_never_comes_out(cli: Cli, 
         stored = await cli("secret", "set", name, stdin=f"{value}\n")
         assert f"stored secret {name}, version 1" in stored.errors
         path = tmp_path / "key"
-        path.write_text(value)
+        path.write_text(f"{value}\n")
         await cli("secret", "set", name, "--from-file", str(path))
         listed = await cli("secret", "list", "-o", "json")
         assert value not in listed.output

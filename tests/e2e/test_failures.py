@@ -16,6 +16,7 @@ from taskforge.v1.dead_letter_service_pb2 import (
 from taskforge.v1.run_service_pb2 import CancelRunRequest, RetryRunRequest
 from tests.e2e.stories import Workflows
 from tests.support.api import Api, plain, run_state, step_of, step_states
+from tests.support.stack import Stack
 from tests.support.target import Answer, Target
 from tests.support.waiting import eventually
 
@@ -164,7 +165,9 @@ def _arrived(target: Target) -> None:
     assert target.on("/slow")
 
 
-async def test_secrets_reach_the_request_and_nothing_else(api: Api, workflows: Workflows, target: Target) -> None:
+async def test_secrets_reach_the_request_and_nothing_else(
+    api: Api, workflows: Workflows, target: Target, stack: Stack
+) -> None:
     value = 'p@ss"wörd/+=\\'
     target.answer("/login", Answer(status=403, body=f"no {value} here".encode()))
     target.answer("/echo", Answer(json={"you_sent": value, "quoted": f"<{value}>"}))
@@ -189,3 +192,7 @@ async def test_secrets_reach_the_request_and_nothing_else(api: Api, workflows: W
     assert "wörd" not in seen
     assert "w\\xf6rd" not in seen
     assert MASK in seen
+    if stack.is_local:
+        written = "".join(file.read_text(errors="replace") for file in (stack.home / "log").iterdir())
+        assert value not in written
+        assert "w\\u00f6rd" not in written

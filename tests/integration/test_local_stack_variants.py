@@ -97,6 +97,19 @@ def test_metrics_ports_that_others_took_meanwhile_are_replaced(folder: Path) -> 
         assert ConfigFile.read(stack.home.config_file).get("local.ports.gateway") != taken
 
 
+def test_a_port_that_is_lost_during_the_start_is_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = free_port()
+    looks = iter([True])  # free when it is chosen, and never again
+    really_free = ports.is_free
+    monkeypatch.setattr(ports, "is_free", lambda port: next(looks, False) if port == taken else really_free(port))
+    with a_stack(folder / "home") as stack:
+        record(stack, local__ports__gateway=taken)
+        with socket.create_server((ports.LOOPBACK, taken)):
+            stack.up()
+            assert stack.status().healthy
+        assert ConfigFile.read(stack.home.config_file).get("local.ports.gateway") != taken
+
+
 def test_a_start_that_fails_says_why_and_leaves_nothing(folder: Path) -> None:
     with a_stack(folder / "home") as stack:
         record(stack, local__postgres__shared_buffers="plenty")

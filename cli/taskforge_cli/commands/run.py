@@ -16,6 +16,7 @@ from taskforge.v1.run_service_pb2 import (
     ListRunsResponse,
     RetryRunRequest,
 )
+from taskforge_cli import suggestions
 from taskforge_cli.columns import lasted, resource, state, text, when
 from taskforge_cli.commanding import Command, examples, noun
 from taskforge_cli.commands import run_logs, run_start
@@ -33,7 +34,13 @@ from taskforge_cli.tree import to_text
 app = noun("Start runs, follow them, read them, stop them, try again.")
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="An id, a unique prefix, @last or @failed.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="An id, a unique prefix, @last or @failed.",
+        show_default=False,
+        autocompletion=suggestions.runs,
+    ),
 ]
 
 app.command(
@@ -50,7 +57,12 @@ app.command(
 @app.command("list", cls=Command, epilog=examples("taskforge run list --state FAILED --since 24h"))
 def list_runs(
     ctx: typer.Context,
-    workflow: Annotated[str, typer.Option("--workflow", "-w", metavar="NAME", help="Only this workflow's.")] = "",
+    workflow: Annotated[
+        str,
+        typer.Option(
+            "--workflow", "-w", metavar="NAME", help="Only this workflow's.", autocompletion=suggestions.workflows
+        ),
+    ] = "",
     states: Annotated[
         list[str], typer.Option("--state", "-s", metavar="STATE", help="Only in this state; may be repeated.")
     ] = [],  # noqa: B006  Typer copies it
@@ -120,7 +132,10 @@ def show_output(
 @app.command("cancel", cls=Command)
 def cancel(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Ids, unique prefixes, @last or @failed.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Ids, unique prefixes, @last or @failed.", autocompletion=suggestions.runs),
+    ],
     comment: Annotated[str, typer.Option("-m", "--comment", metavar="TEXT", help="Why, for the history.")] = "",
 ) -> None:
     """Ask runs to stop. Waiting steps end at once; steps that an executor holds end first."""

@@ -18,6 +18,7 @@ from taskforge.v1.run_service_pb2 import (
     ListRunLogsRequest,
     ListRunLogsResponse,
 )
+from taskforge_cli import suggestions
 from taskforge_cli.codes import ExitCode
 from taskforge_cli.columns import text, when
 from taskforge_cli.errors import QuietError
@@ -55,7 +56,12 @@ _EVENTS = Listing(
 
 def logs(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="An id, a unique prefix, @last or @failed.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="An id, a unique prefix, @last or @failed.", autocompletion=suggestions.runs
+        ),
+    ],
     step: Annotated[str, typer.Argument(metavar="STEP", help="Only this step's lines.")] = "",
     following: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run has ended.")] = False,
     tail: Annotated[int, typer.Option("--tail", metavar="N", help="Only the last N lines.")] = 0,
@@ -85,7 +91,12 @@ def logs(
 
 def events(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="An id, a unique prefix, @last or @failed.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="An id, a unique prefix, @last or @failed.", autocompletion=suggestions.runs
+        ),
+    ],
 ) -> None:
     """List every change of a run and its steps, oldest first."""
     session = Session.of(ctx)

@@ -14,8 +14,9 @@ from taskforge.v1.run_service_pb2 import StartRunRequest
 from taskforge.v1.workflow_pb2 import Workflow
 from taskforge.v1.workflow_service_pb2 import GetWorkflowRequest
 from taskforge_cli import inputs as given_inputs
+from taskforge_cli import suggestions
 from taskforge_cli.codes import ExitCode
-from taskforge_cli.errors import CliError, QuietError
+from taskforge_cli.errors import QuietError
 from taskforge_cli.follow import Silence, follow, say_detached, view_on
 from taskforge_cli.ids import short
 from taskforge_cli.messages import last_part, state_of
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
 def start(  # noqa: PLR0913  a command's options are its parameters
     ctx: typer.Context,
-    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)],
+    workflow: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKFLOW", help="The workflow's name.", show_default=False, autocompletion=suggestions.workflows
+        ),
+    ],
     inputs: Annotated[
         list[str], typer.Option("-i", "--input", metavar="NAME=VALUE", help="An input; may be repeated.")
     ] = [],  # noqa: B006  Typer copies it
@@ -132,13 +138,3 @@ def _inputs(client: Client, workflow: str, texts: list[str], path: str) -> dict[
     for name, value in found.items():
         given_inputs.check_exact(value, name)
     return found
-
-
-def not_both(first: bool, second: bool, names: str) -> None:
-    """Refuse two options that exclude each other.
-
-    Raises:
-        CliError: USAGE.
-    """
-    if first and second:
-        raise CliError("USAGE", f"{names} do not go together")

@@ -14,6 +14,7 @@ from taskforge.v1.schedule_service_pb2 import (
     NextTick,
     Schedule,
 )
+from taskforge_cli import suggestions
 from taskforge_cli.columns import text, when
 from taskforge_cli.commanding import Command, examples, noun
 from taskforge_cli.errors import CliError
@@ -87,7 +88,12 @@ def list_schedules(
 @app.command("next", cls=Command, epilog=examples("taskforge schedule next report nightly --count 10"))
 def next_ticks(
     ctx: typer.Context,
-    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)],
+    workflow: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKFLOW", help="The workflow's name.", show_default=False, autocompletion=suggestions.workflows
+        ),
+    ],
     trigger: Annotated[str, typer.Argument(metavar="TRIGGER", help="The trigger, if there are several.")] = "",
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many ticks.")] = 5,
 ) -> None:

@@ -13,6 +13,7 @@ from taskforge.v1.webhook_service_pb2 import (
     ListWebhooksResponse,
     Webhook,
 )
+from taskforge_cli import suggestions
 from taskforge_cli.columns import text, when
 from taskforge_cli.commanding import Command, examples, noun
 from taskforge_cli.errors import CliError
@@ -24,7 +25,12 @@ from taskforge_cli.table import Cell, Column
 
 app = noun("Find webhook URLs and see what arrived.")
 
-WorkflowArgument = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)]
+WorkflowArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORKFLOW", help="The workflow's name.", show_default=False, autocompletion=suggestions.workflows
+    ),
+]
 TriggerArgument = Annotated[str, typer.Argument(metavar="TRIGGER", help="The trigger, if there are several.")]
 
 _VERDICTS = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskforge_cli import suggestions
 from taskforge_cli.columns import resource, text, when
 from taskforge_cli.commanding import Command, examples, noun
 from taskforge_cli.errors import CliError
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 app = noun("Check, apply, read and draw workflows.")
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The workflow's name.", show_default=False)]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="The workflow's name.", show_default=False, autocompletion=suggestions.workflows
+    ),
+]
 PathsArgument = Annotated[
     list[str],
     typer.Argument(metavar="PATH", help="Files, or folders that hold *.yaml files; - reads stdin.", show_default=False),
