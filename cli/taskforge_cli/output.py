@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskforge_cli.errors import CliError
 from taskforge_cli.paint import Paint
-from taskforge_cli.table import Column, aligned, one_line, tabbed
+from taskforge_cli.table import Column, aligned, filled, one_line, tabbed
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -91,7 +91,9 @@ class Output:
             self.text(tabbed(self._chosen(listing, wide=True), items))
         else:
             width = shutil.get_terminal_size().columns if self.is_terminal and not self.is_wide else None
-            self.text(aligned(self._chosen(listing, wide=self.is_wide), items, self.paint, width))
+            columns = self._chosen(listing, wide=self.is_wide)
+            shown = columns if self._columns else filled(columns, items)
+            self.text(aligned(shown, items, self.paint, width))
 
     def listed(self, items: list[Any], field: str) -> None:
         """Write plain data that is a list: under its name as the API has it, or one item a line."""

@@ -1,4 +1,4 @@
-"""What the shell offers when a run or a workflow is to be named: those that there are. Never in the way: silent, quick."""
+"""What the shell offers where a run or a workflow is named: those that there are. Silent and quick, or nothing."""
 
 from __future__ import annotations
 

@@ -68,6 +68,11 @@ def tabbed(columns: Sequence[Column], items: Sequence[Any]) -> str:
     return "".join(f"{row}\n" for row in rows)
 
 
+def filled(columns: Sequence[Column], items: Sequence[Any]) -> list[Column]:
+    """The columns that have something to say."""
+    return [column for column in columns if any(column.cell(item).text for item in items)]
+
+
 def aligned(columns: Sequence[Column], items: Sequence[Any], paint: Paint, terminal: int | None) -> str:
     """A table for people. `terminal` is its width, or None when nothing needs to fit."""
     rows = [[column.cell(item) for column in columns] for item in items]

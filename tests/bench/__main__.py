@@ -1,9 +1,9 @@
-"""The benchmark's command line.
+"""Measures throughput and cost of runs on a whole local stack.
 
     tests/bench/run hop chain ten --json FILE --repeat 3 --runs 2000
 
 A local stack with its default durability and a home folder of its own, the target and the load generator share this
-machine. Reported are the median, the least and the greatest of the repetitions.
+machine; only the stack is in the figures. Reported are the median, the least and the greatest of the repetitions.
 """
 
 from __future__ import annotations

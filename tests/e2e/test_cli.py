@@ -6,8 +6,9 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.support.stack import Finished, OwnStack, Stack
 from tests.support.target import Answer, Target
 from tests.support.waiting import eventually
 
-Cli = Callable[..., Awaitable[Finished]]
+Cli = Callable[..., Coroutine[Any, Any, Finished]]
 
 GREETING = """
     name: $name

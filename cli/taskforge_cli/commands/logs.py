@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,10 +16,12 @@ from taskforge_cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from taskforge_cli.paint import Paint
     from taskforge_cli.stack.logs import LogLine
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+_LEVELS = {"debug": "faint", "warning": "warn", "error": "bad", "critical": "bad"}
 _COLOURS = ("busy", "wait", "warn", "good", "link", "strong")
 
 
@@ -52,12 +55,27 @@ class _Writer:
         self._styles = {name: _COLOURS[at % len(_COLOURS)] for at, name in enumerate(names)}
 
     def write(self, lines: Iterable[LogLine]) -> None:
-        import json
-
         for line in lines:
             if self._output.form in (Format.JSON, Format.JSONL):
                 self._output.text(json.dumps({"process": line.process, "text": line.text}, ensure_ascii=False) + "\n")
-            else:
-                name = self._output.paint(f"{line.process:<{self._width}}", self._styles.get(line.process, "plain"))
-                bar = self._output.paint("|", "faint")
-                self._output.text(f"{name} {bar} {line.text}\n")
+                continue
+            name = self._output.paint(f"{line.process:<{self._width}}", self._styles.get(line.process, "plain"))
+            text = readable(line.text, self._output.paint) if self._output.is_terminal else line.text
+            self._output.text(f"{name} {self._output.paint('|', 'faint')} {text}\n")
+
+
+def readable(line: str, paint: Paint) -> str:
+    """A service's JSON line for people: time, event, and what belongs to it. Other lines stay as they are."""
+    try:
+        record = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or "event" not in record:
+        return line
+    moment = str(record.pop("timestamp", ""))[11:23]
+    level, event = str(record.pop("level", "info")), str(record.pop("event"))
+    record.pop("service", None)
+    trace = str(record.pop("exception", ""))
+    rest = " ".join(f"{key}={value}" for key, value in record.items())
+    shown = paint(event, _LEVELS.get(level, "plain"))
+    return f"{paint(moment, 'faint')} {shown} {paint(rest, 'faint')}".rstrip() + (f"\n{trace}" if trace else "")

@@ -184,9 +184,9 @@ def _listing(runs: list[Run]) -> Listing:
             text("CAUSE", _cause),
             when("STARTED", "create_time"),
             lasted("TIME", "create_time", "end_time"),
-            text("ERROR", lambda run: run.error.message if run.HasField("error") else "", stretch=True),
             text("REVISION", lambda run: run.revision, wide=True),
             text("LABELS", lambda run: ",".join(f"{key}={run.labels[key]}" for key in sorted(run.labels)), wide=True),
+            text("ERROR", lambda run: run.error.message if run.HasField("error") else "", stretch=True),
         ),
         empty="no runs; start one with: taskforge run start WORKFLOW",
     )

@@ -16,7 +16,7 @@ from taskforge.executor.definitions import Definitions
 from taskforge.executor.faults import NotHere
 from taskforge.executor.holdings import Holding, Holdings, Interrupted, Signal
 from taskforge.executor.log_lines import Numbers
-from taskforge.executor.metrics import STRETCHES
+from taskforge.executor.metrics import count_stretch
 from taskforge.executor.patience import LeaseLost, insist
 from taskforge.executor.reporting import Completer, LogWriter
 from taskforge.executor.run_view import RunView
@@ -26,8 +26,7 @@ from taskforge.internal.v1 import scheduler_service_pb2 as pb
 
 NOT_HERE_SECONDS = 5.0  #: before a step that cannot be run here is handed back, lest it returns at once, for ever
 
-_RESULT = pb.StretchResult.Kind
-_TAKEN = (_RESULT.KIND_ACCEPTED, _RESULT.KIND_ALREADY_ACCEPTED)
+_TAKEN = (pb.StretchResult.KIND_ACCEPTED, pb.StretchResult.KIND_ALREADY_ACCEPTED)
 _MAYBE_REPEATED = (Effect.AT_LEAST_ONCE, Effect.AT_MOST_ONCE)
 
 log = structlog.get_logger()
@@ -60,7 +59,7 @@ class Carrier:
             while run is not None and following is not None:
                 following = await self._lead(run, following, holding)
         except LeaseLost:
-            STRETCHES.labels("lost").inc()
+            count_stretch("KIND_LOST")
         except Exception:
             # The lease runs out by itself, and the scheduler decides what that means for the step.
             log.exception("carrying_failed", run=grant.lease.run_id.hex(), step=holding.lease.step)
@@ -146,8 +145,8 @@ class Carrier:
         accepts = self.accepts_more and run is not None and not isinstance(stretch.first.outcome, Released)
         message = stretch.to_message(accept_next=accepts, known=run.known if run is not None else ())
         result = await self._completer.complete(message, holding)
-        STRETCHES.labels(_RESULT.Name(result.kind).removeprefix("KIND_").lower()).inc()
-        if result.kind == _RESULT.KIND_REJECTED:
+        count_stretch(pb.StretchResult.Kind.Name(result.kind))
+        if result.kind == pb.StretchResult.KIND_REJECTED:
             await self._report_instead(stretch, result.error, holding)
         if result.kind not in _TAKEN or not result.HasField("next"):
             return None
@@ -158,7 +157,7 @@ class Carrier:
         log.error("stretch_rejected", reason=reason.reason, message=reason.message)
         if stretch.has_carried:
             result = await self._completer.complete(stretch.first_alone(), holding)
-            if result.kind != _RESULT.KIND_REJECTED:
+            if result.kind != pb.StretchResult.KIND_REJECTED:
                 return
         message = f"the result could not be stored: {reason.message}"
         failed = Failed(error=StepError(kind=ErrorKind.OUTPUT, message=message))

@@ -8,7 +8,6 @@ from taskforge.domain.workflow import JsonValue
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.security.masking import Masker
 
-_KIND = pb.StepOutcome.Kind
 _MAX_MESSAGE_CHARS = 4000
 
 
@@ -44,18 +43,18 @@ def to_message(step: int, outcome: Outcome, output: str, elapsed_us: int) -> pb.
     message = pb.StepOutcome(step=step, elapsed_us=elapsed_us)
     match outcome:
         case Succeeded(branch=branch):
-            message.kind = _KIND.KIND_SUCCEEDED
+            message.kind = pb.StepOutcome.KIND_SUCCEEDED
             message.output_json = output
             message.branch_plus_one = 0 if branch is None else branch + 1
         case Skipped():
-            message.kind = _KIND.KIND_SKIPPED
+            message.kind = pb.StepOutcome.KIND_SKIPPED
         case Failed(error=error):
-            message.kind = _KIND.KIND_FAILED
+            message.kind = pb.StepOutcome.KIND_FAILED
             message.error.CopyFrom(_failure(error))
         case Cancelled():
-            message.kind = _KIND.KIND_CANCELLED
+            message.kind = pb.StepOutcome.KIND_CANCELLED
         case Released():
-            message.kind = _KIND.KIND_RELEASED
+            message.kind = pb.StepOutcome.KIND_RELEASED
     return message
 
 

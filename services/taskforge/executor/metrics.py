@@ -24,10 +24,22 @@ LOG_LINES_REFUSED = Counter("taskforge_executor_log_lines_refused", "Log lines t
 
 def count_step(kind: ActionKind, outcome: Outcome) -> None:
     """Count one step."""
-    _steps_of(kind, type(outcome).__name__).inc()
+    _steps(kind, type(outcome).__name__).inc()
+
+
+def count_stretch(result: str) -> None:
+    """Count one report by its result, a name of the protos' enum."""
+    _stretches(result).inc()
+
+
+# Looking a counter up by its labels costs more than counting.
 
 
 @lru_cache(maxsize=256)
-def _steps_of(kind: ActionKind, outcome: str) -> Counter:
-    """Looking a counter up by its labels costs more than counting."""
+def _steps(kind: ActionKind, outcome: str) -> Counter:
     return STEPS.labels(kind.value, outcome.lower())
+
+
+@lru_cache(maxsize=16)
+def _stretches(result: str) -> Counter:
+    return STRETCHES.labels(result.removeprefix("KIND_").lower())

@@ -42,13 +42,13 @@ class Floor:
 
     def start_scheduler(self, **overrides: str) -> Service:
         """Start the scheduler; leases and sweeps are short, so that tests see them."""
-        settings = {"TASKFORGE_LEASE_SECONDS": "3", "TASKFORGE_SWEEP_SECONDS": "0.2", **overrides}
-        self.scheduler = self.services.start("scheduler", **settings)
+        settings: dict[str, Any] = {"TASKFORGE_LEASE_SECONDS": "3", "TASKFORGE_SWEEP_SECONDS": "0.2", **overrides}
+        self.scheduler = self.services.start("scheduler", settings)
         return self.scheduler
 
     def start_executor(self, instance: int = 0, **overrides: str) -> Service:
         """Start an executor."""
-        self.executor = self.services.start("executor", instance=instance, **overrides)
+        self.executor = self.services.start("executor", overrides, instance=instance)
         return self.executor
 
     async def apply(self, source: str, *, workflow: str = "demo") -> UUID:

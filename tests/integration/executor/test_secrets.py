@@ -19,7 +19,8 @@ async def everything_stored(floor: Floor) -> str:
 
 async def test_a_secret_is_sent_and_masked_wherever_it_comes_back(floor: Floor, target: Target) -> None:
     await floor.set_secret("TOKEN", SECRET)
-    echo = {"seen": f"Bearer {SECRET}", "again": base64.b64encode(SECRET.encode()).decode(), SECRET: 1}
+    again = base64.b64encode(SECRET.encode()).decode()
+    echo = {"seen": f"Bearer {SECRET}", "again": again, SECRET: 1}
     target.answer("/ok", Answer(json=echo))
     target.answer("/bad", Answer(status=500, body=SECRET.encode()))
     run = await floor.run(f"""
@@ -43,7 +44,7 @@ steps:
     assert "•••" in stored
     assert SECRET not in stored
     assert "0f9c2e77" not in stored
-    assert echo["again"] not in stored
+    assert again not in stored
     assert "0f9c2e77" not in (floor.services.folder / "executor.log").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -137,9 +138,10 @@ async def test_a_full_queue_is_said_and_nothing_is_kept_of_the_delivery(platform
 
 
 @pytest.fixture
-async def deliveries(database: Database) -> Deliveries:
+async def deliveries(database: Database) -> AsyncIterator[Deliveries]:
     pool = Pool(database.url_for("ingest"))
-    return Deliveries(pool)
+    yield Deliveries(pool)
+    await pool.close()
 
 
 def _new(trigger_id: UUID, key: str | None, *, ttl: timedelta = timedelta(hours=1)) -> NewDelivery:

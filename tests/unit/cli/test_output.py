@@ -39,6 +39,11 @@ def test_a_table_that_was_asked_for_is_aligned_also_in_a_pipe(capsys: pytest.Cap
     assert shown(capsys, Format.WIDE).splitlines()[0] == "ID     NOTE       REVISION"
 
 
+def test_a_column_without_content_is_left_out_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(Format.TABLE).messages([run()], RUNS)
+    assert capsys.readouterr().out.splitlines() == ["ID", "0192f"]
+
+
 def test_json_is_a_list_under_its_name_in_the_api(capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(shown(capsys, Format.JSON))
     assert [item["labels"]["note"] for item in document["runs"]] == ["two words", "tab\there"]
