@@ -187,6 +187,22 @@ class TestKilling:
         run_with_pool(scenario)
 
 
+class TestLargeParents:
+    """Workers of a service that is larger than a worker may become."""
+
+    def test_a_worker_outlives_its_answer(self) -> None:
+        ballast = b"x" * (400 * 1024 * 1024)
+
+        async def scenario(pool: SandboxPool) -> None:
+            assert await jq(pool, ".", 1) == Ok(value=1)
+            (first,) = pool.worker_pids
+            assert await jq(pool, ".", 2) == Ok(value=2)
+            assert pool.worker_pids == {first}
+
+        run_with_pool(scenario, size=1)
+        assert ballast
+
+
 class TestConcurrency:
     def test_a_hundred_concurrent_requests_get_their_own_answers(self) -> None:
         async def scenario(pool: SandboxPool) -> None:

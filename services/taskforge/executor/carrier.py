@@ -68,6 +68,7 @@ class Carrier:
 
     async def _open(self, grant: pb.Grant, holding: Holding) -> RunView | None:
         """What is known about the run; None if it was handed back."""
+        outcome: Outcome = Released(reason="not_understood")
         try:
             with holding.interruptible():
                 definition = await insist(lambda: self._definitions.get(grant.revision_id), holding)
@@ -76,8 +77,8 @@ class Carrier:
                 await asyncio.sleep(NOT_HERE_SECONDS)
         except Interrupted as interrupted:
             _raise_if_lost(interrupted)
-        released = ended_without_work(grant.lease.step, Released(reason="not_understood"))
-        await self._report(None, Stretch(grant.lease, released), holding)
+            outcome = Cancelled() if interrupted.signal is Signal.STOP else Released()
+        await self._report(None, Stretch(grant.lease, ended_without_work(grant.lease.step, outcome)), holding)
         return None
 
     async def _lead(self, run: RunView, grant: pb.Grant, holding: Holding) -> pb.Grant | None:
@@ -103,7 +104,7 @@ class Carrier:
                 try:
                     return await self._runner.run(run, index, numbers, holding)
                 except NotHere as reason:
-                    log.warning("step_handed_back", run=str(run.run_id), step=index, reason=str(reason))
+                    log.warning("step_handed_back", run=run.run_name, step=index, reason=str(reason))
                     await asyncio.sleep(NOT_HERE_SECONDS)
                     return ended_without_work(index, Released(reason="not_here"))
         except Interrupted as interrupted:
@@ -130,7 +131,7 @@ class Carrier:
         except Interrupted as interrupted:
             _raise_if_lost(interrupted)
         except NotHere as reason:
-            log.info("step_not_evaluated_ahead", run=str(run.run_id), reason=str(reason))
+            log.info("step_not_evaluated_ahead", run=run.run_name, reason=str(reason))
 
     async def _evaluate(self, run: RunView, index: int, holding: Holding) -> Ended | None:
         """A ready step's end, if it can be had without an effect."""

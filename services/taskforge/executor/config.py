@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from taskforge.bus.streams import is_bus_url
 from taskforge.executor.web.egress import Network
@@ -30,7 +29,7 @@ def read_config(env: Environment) -> ExecutorConfig:
         process=read_process_config(env),
         scheduler=env.address("TASKFORGE_SCHEDULER"),
         redis_url=_read_redis_url(env),
-        keyring=_read_keyring(env),
+        keyring=env.loaded("TASKFORGE_KEYRING_FILE", KeyRing.load, KeyRingError),
         slots=env.integer("TASKFORGE_EXECUTOR_SLOTS", 64, minimum=1, maximum=1000),
         http_allow=env.networks("TASKFORGE_HTTP_ALLOW"),
         http_deny=env.networks("TASKFORGE_HTTP_DENY"),
@@ -42,15 +41,3 @@ def _read_redis_url(env: Environment) -> str:
     if url and not is_bus_url(url):
         env.fault("TASKFORGE_REDIS_URL", f"is {url!r}; write redis://host:port, unix:///path.sock or none")
     return url
-
-
-def _read_keyring(env: Environment) -> KeyRing | None:
-    path = env.text("TASKFORGE_KEYRING_FILE")
-    if not path:
-        return None
-    try:
-        return KeyRing.load(Path(path))
-    except KeyRingError as error:
-        for fault in error.faults:
-            env.fault("TASKFORGE_KEYRING_FILE", f"is not usable: {fault}")
-        return None

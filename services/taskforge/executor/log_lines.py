@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from uuid import UUID
 
 from taskforge.domain.workflow import JsonValue
 from taskforge.executor.messages import seal_data, seal_text
@@ -24,9 +23,9 @@ class Numbers:
 class LogLines:
     """Collects lines. The scheduler keeps each number of an attempt once: what is sent again is not said twice."""
 
-    def __init__(self, run_id: UUID, step: int, numbers: Numbers, masker: Masker) -> None:
+    def __init__(self, run_id: bytes, step: int, numbers: Numbers, masker: Masker) -> None:
         self.lines: list[pb.LogLine] = []
-        self._run_id = run_id.bytes
+        self._run_id = run_id
         self._step = step
         self.numbers = numbers
         self._masker = masker

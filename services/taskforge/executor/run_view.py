@@ -26,7 +26,8 @@ class RunView:
     """
 
     def __init__(self, definition: Definition, grant: Grant) -> None:
-        self.run_id = UUID(bytes=grant.lease.run_id)
+        self.run_id = grant.lease.run_id
+        self.run_name = str(UUID(bytes=grant.lease.run_id))
         self.epoch = grant.epoch  #: steps that wait behind a redriven one were redriven with it
         self.definition = definition
         self.secrets: set[Secret] = set()  #: every secret that was resolved for this run
@@ -38,7 +39,7 @@ class RunView:
             "steps": self._steps,
             "secrets": {},
             "run": {
-                "id": str(self.run_id),
+                "id": self.run_name,
                 "workflow": grant.workflow,
                 "created_at": _rfc3339(grant.create_time_us),
             },

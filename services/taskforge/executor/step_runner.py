@@ -96,7 +96,7 @@ class StepRunner:
             raise NotHere(f"this executor runs no {plan.step.kind} steps")
         context = run.context(secrets)
         attempt = Attempt(
-            run_id=run.run_id,
+            run=run.run_name,
             plan=plan,
             params=await self._evaluator.render(plan.params, context),
             context=context,

@@ -180,11 +180,19 @@ class Worker:
             if room <= 0:
                 await self._room.wait()
                 continue
-            for run_id, step in await self._consumer.read(min(room, _MAX_READ), MAX_BLOCK_MS):
-                if not self._holdings.holds(run_id.bytes, step):
-                    self._pending[run_id, step] = None
-            if self._pending or not self._consumer.healthy:
-                self._work.set()  # an unhealthy stream changes when the next poll is due
+            try:
+                await self._read_some(min(room, _MAX_READ))
+            except Exception:
+                # Polls go on without hints, but nobody would notice why everything had become slower.
+                log.exception("hints_not_read")
+                await self._rest(pause_seconds(1))
+
+    async def _read_some(self, count: int) -> None:
+        for run_id, step in await self._consumer.read(count, MAX_BLOCK_MS):
+            if not self._holdings.holds(run_id.bytes, step):
+                self._pending[run_id, step] = None
+        if self._pending or not self._consumer.healthy:
+            self._work.set()  # an unhealthy stream changes when the next poll is due
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from taskforge.runtime.config import Environment, ProcessConfig, read_process_config
 from taskforge.security.keyring import KeyRing, KeyRingError
@@ -29,22 +28,9 @@ def read_config(env: Environment) -> GatewayConfig:
         process=read_process_config(env),
         database_url=env.text("TASKFORGE_DATABASE_URL"),
         scheduler=env.address("TASKFORGE_SCHEDULER"),
-        keyring=_keyring(env),
+        keyring=env.loaded("TASKFORGE_KEYRING_FILE", KeyRing.load, KeyRingError),
         admin_digest=_admin_digest(env),
     )
-
-
-def _keyring(env: Environment) -> KeyRing | None:
-    name = "TASKFORGE_KEYRING_FILE"
-    path = env.text(name)
-    if not path:
-        return None
-    try:
-        return KeyRing.load(Path(path))
-    except KeyRingError as error:
-        for fault in error.faults:
-            env.fault(name, f"names a key ring that is not usable: {fault}")
-        return None
 
 
 def _admin_digest(env: Environment) -> bytes | None:

@@ -17,7 +17,6 @@ from taskforge.gateway.revisions import Revisions
 from taskforge.gateway.runs import RunParts, RunService
 from taskforge.gateway.schedules import ScheduleService
 from taskforge.gateway.secrets import SecretService
-from taskforge.gateway.starts import Starter
 from taskforge.gateway.system import SystemService
 from taskforge.gateway.watching import Changes
 from taskforge.gateway.webhooks import WebhookService
@@ -26,6 +25,7 @@ from taskforge.runtime.client import Peer
 from taskforge.runtime.config import load
 from taskforge.runtime.loop import Loop
 from taskforge.runtime.process import run_service
+from taskforge.runtime.run_starts import RunStarts
 from taskforge.runtime.server import Server
 from taskforge.security.keyring import KeyRing
 from taskforge.store.dead_letter_reads import DeadLetterReads
@@ -60,7 +60,7 @@ class Gateway:
         self._tokens = TokenTable(self._database, admin_digest=config.admin_digest)
         self._server = Server(config.process.listen, self._tokens.authenticate)
         self._compiler = Compiler()
-        self._starter = Starter(self._scheduler)
+        self._starter = RunStarts(self._scheduler)
         self._reads = RunReads(self._database)
         self._changes = Changes(self._reads)
         self._refresh = Loop("tokens", self._tick, interval=_REFRESH_SECONDS)

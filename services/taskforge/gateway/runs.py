@@ -18,8 +18,8 @@ from taskforge.gateway.operations import Operations
 from taskforge.gateway.paging import LINES, Paging
 from taskforge.gateway.revisions import Revisions
 from taskforge.gateway.run_messages import StepIds, listed_run, log_line, run_event, whole_run
-from taskforge.gateway.starts import Starter
 from taskforge.gateway.watching import Changes
+from taskforge.runtime.run_starts import RunStarts
 from taskforge.runtime.server import caller
 from taskforge.store.run_reads import LAST_ID, RunFilter, RunHead, RunReads
 from taskforge.v1 import run_pb2
@@ -41,7 +41,7 @@ class RunParts:
     reads: RunReads
     ids: IdSpace
     revisions: Revisions
-    starter: Starter
+    starter: RunStarts
     changes: Changes
     operations: Operations
 

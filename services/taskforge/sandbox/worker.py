@@ -88,12 +88,17 @@ def _failure(status: str, message: str) -> Frame:
 
 def serve(channel: _Channel, evaluate: _Evaluate) -> None:
     """Answer requests until the parent closes the channel."""
+    # Linux hands the peak of the process that started us on through exec: a large parent must not retire us.
+    limit = max(_RETIRE_ABOVE_KIB, _peak_kib())
     channel.send(Frame({"status": "ready"}))
     while (request := channel.receive()) is not None:
         reply = answer(request, evaluate)
-        used: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        extra: dict[str, Any] = {"retire": used > _RETIRE_ABOVE_KIB}
+        extra: dict[str, Any] = {"retire": _peak_kib() > limit}
         channel.send(Frame(reply.header | extra, reply.body))
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _claim_channel() -> _Channel:

@@ -116,7 +116,6 @@ class Stage:
     def __init__(self, folder: Path, target: Target) -> None:
         self.scheduler = Scripted()
         self.target = target
-        target.answer("/x")
         self.scheduler.source = WORKFLOW.format(url=target.url("/x"))
         self._server = Server(f"unix:{folder}/scheduler.sock", internal_authenticator(TOKEN))
         self._folder = folder
@@ -260,6 +259,16 @@ async def test_a_lost_lease_stops_the_request_and_says_nothing(stage: Stage) -> 
 
 async def test_a_stop_cancels_the_request(stage: Stage) -> None:
     stage.target.hold("/x")
+    stage.scheduler.grants = [stage.scheduler.grant(seconds=0.6)]
+    await stage.start()
+    await eventually(lambda: _at_least(stage.target.on("/x"), 1))
+    stage.scheduler.renewal = RENEWAL.RESULT_STOP
+    [stretch] = await stage.reported()
+    assert kinds(stretch) == ["CANCELLED"]
+
+
+async def test_a_stop_before_anything_was_done_is_told_too(stage: Stage) -> None:
+    stage.scheduler.source = ""  # keeps the executor from beginning
     stage.scheduler.renewal = RENEWAL.RESULT_STOP
     stage.scheduler.grants = [stage.scheduler.grant(seconds=0.6)]
     await stage.start()

@@ -40,14 +40,14 @@ class Sender:
     async def __call__(self, url: str, *, secret: str = "", **params: Any) -> Outcome:
         effect = params.pop("effect", Effect.AT_LEAST_ONCE)
         step = Step(index=0, id="send", kind=ActionKind.HTTP, params={}, effect=effect)
-        run_id, numbers, masker = new_id(), Numbers(attempt=1, epoch=0, token=1), Masker([secret])
+        numbers, masker = Numbers(attempt=1, epoch=0, token=1), Masker([secret])
         attempt = Attempt(
-            run_id=run_id,
+            run=str(new_id()),
             plan=plan_step(step),
             params={"method": "GET", "url": url, "expect_status": ["2xx"], **params},
             context={},
             masker=masker,
-            log=LogLines(run_id, 0, numbers, masker),
+            log=LogLines(b"", 0, numbers, masker),
             numbers=numbers,
         )
         try:

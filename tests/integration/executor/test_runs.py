@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from aiohttp import web
+
 from tests.integration.executor.conftest import Floor
 from tests.support.target import Answer, Target
 
@@ -184,5 +188,25 @@ async def test_a_step_that_takes_too_long_times_out(floor: Floor, target: Target
 name: demo
 steps:
   - {{id: a, http: {{method: POST, url: "{target.url("/slow")}"}}, timeout: 300ms}}
+""")
+    assert (run.state, run.error["kind"]) == ("FAILED", "timeout")
+
+
+async def test_the_deadline_is_total_however_slowly_an_answer_drips(floor: Floor, target: Target) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"x")
+                await asyncio.sleep(0.05)
+        except ConnectionError:
+            return response
+
+    target.handle("/drip", drip)
+    run = await floor.run(f"""
+name: demo
+steps:
+  - {{id: a, http: {{method: GET, url: "{target.url("/drip")}"}}, timeout: 500ms, retry: {{max_attempts: 1}}}}
 """)
     assert (run.state, run.error["kind"]) == ("FAILED", "timeout")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import pytest
 from yarl import URL
@@ -14,12 +13,12 @@ from taskforge.executor.faults import StepFault
 from taskforge.executor.log_lines import Numbers
 from taskforge.executor.web.request import Identity, Request, build_request, is_for_one_origin
 
-RUN = UUID("018f0000-0000-7000-8000-000000000001")
+RUN = "018f0000-0000-7000-8000-000000000001"
 
 
 def identity(effect: Effect = Effect.AT_LEAST_ONCE, *, epoch: int = 0, attempt: int = 2, token: int = 7) -> Identity:
     numbers = Numbers(attempt=attempt, epoch=epoch, token=token)
-    return Identity(run_id=RUN, step="send", effect=effect, numbers=numbers)
+    return Identity(run=RUN, step="send", effect=effect, numbers=numbers)
 
 
 def build(effect: Effect = Effect.AT_LEAST_ONCE, **params: Any) -> Request:
@@ -35,7 +34,7 @@ def refused(**params: Any) -> str:
 
 def test_every_request_says_what_it_belongs_to() -> None:
     headers = build().headers
-    assert headers["taskforge-run"] == str(RUN)
+    assert headers["taskforge-run"] == RUN
     assert headers["taskforge-step"] == "send"
     assert headers["taskforge-attempt"] == "2;epoch=0;token=7"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
 
 from taskforge.domain.outcome import Outcome
 from taskforge.domain.workflow import JsonValue, Step
@@ -25,7 +24,7 @@ class LogSink(Protocol):
 class Attempt:
     """One attempt of one step, its parameters rendered."""
 
-    run_id: UUID
+    run: str  #: its id
     plan: StepPlan
     params: Mapping[str, JsonValue]
     context: Mapping[str, JsonValue]  #: for what is not a template: a switch's conditions

@@ -35,7 +35,7 @@ class HttpAction:
     async def __call__(self, attempt: Attempt) -> Outcome:
         """Send the request; a status that is expected makes the step succeed."""
         identity = Identity(
-            run_id=attempt.run_id,
+            run=attempt.run,
             step=attempt.step.id,
             effect=attempt.step.effect,
             numbers=attempt.numbers,

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from yarl import URL
 
@@ -30,7 +29,7 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 class Identity:
     """Which execution a request belongs to: what receivers trace it and tell repetitions by."""
 
-    run_id: UUID
+    run: str
     step: str
     effect: Effect
     numbers: Numbers
@@ -38,7 +37,7 @@ class Identity:
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt and takeover of one execution; a redrive is a new one."""
-        text = f"{self.run_id}/{self.step}/{self.numbers.epoch}"
+        text = f"{self.run}/{self.step}/{self.numbers.epoch}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def headers(self) -> dict[str, str]:
@@ -47,7 +46,7 @@ class Identity:
         found = {
             "accept-encoding": "gzip, deflate",
             "user-agent": "taskforge",
-            "taskforge-run": str(self.run_id),
+            "taskforge-run": self.run,
             "taskforge-step": self.step,
             "taskforge-attempt": f"{numbers.attempt};epoch={numbers.epoch};token={numbers.token}",
         }

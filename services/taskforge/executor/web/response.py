@@ -35,6 +35,13 @@ def read_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return found
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_json = json.JSONDecoder(parse_constant=_refuse_constant)  # `json.loads` would make one a call
+
+
 async def read_body(response: aiohttp.ClientResponse, encoding: str, limit: int) -> bytes:
     """The whole decoded body. Raises StepFault if it is larger than `limit` bytes or cannot be decoded."""
     decoder = _decoder(encoding)
@@ -82,16 +89,12 @@ def parse_body(body: bytes, content_type: str) -> JsonValue:
 
 def _parse_json(body: bytes, media_type: str) -> JsonValue:
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return _json.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise fault(
             ErrorKind.OUTPUT, f"the answer says it is {media_type}, but its body is not JSON: {reason}"
         ) from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _as_text(body: bytes, parameters: str) -> str | None:
