@@ -25,7 +25,7 @@ from taskforge.scheduler.operators import Operators
 from taskforge.scheduler.service import Parts, SchedulerService
 from taskforge.scheduler.starts import Starter
 from taskforge.scheduler.sweeps import Sweeper
-from taskforge.store.pool import Database
+from taskforge.store.pool import BY_KEY, Database
 
 _POOL_SIZE = 8
 _CRON_SECONDS = 1.0
@@ -37,7 +37,9 @@ class Scheduler:
 
     def __init__(self, config: SchedulerConfig) -> None:
         self._config = config
-        self._database = Database(config.database_url, size=_POOL_SIZE, application="taskforge-scheduler")
+        self._database = Database(
+            config.database_url, size=_POOL_SIZE, application="taskforge-scheduler", settings=BY_KEY
+        )
         self._hints: Producer = make_producer(config.redis_url)
         definitions = Definitions()
         self._starter = Starter(self._database, definitions)

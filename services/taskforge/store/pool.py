@@ -26,6 +26,10 @@ _SERVER_SETTINGS = {
     "jit": "off",
 }
 
+#: For connections whose every query finds its rows by key. Until statistics catch up with a fresh partition the planner
+#: would rather read all of it for each batch, which costs more the longer the week gets.
+BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
 #: Errors after which the same transaction may be sent again: the server is away, restarting, read-only, full or busy.
 _RETRYABLE = (
     asyncpg.PostgresConnectionError,
@@ -83,10 +87,12 @@ class Connection:
 class Database:
     """A pool for one service. `connect` is lazy, so a service starts while the database is away."""
 
-    def __init__(self, url: str, *, size: int = 4, application: str = "taskforge") -> None:
+    def __init__(
+        self, url: str, *, size: int = 4, application: str = "taskforge", settings: Mapping[str, str] | None = None
+    ) -> None:
         self._url = url
         self._size = size
-        self._application = application
+        self._settings = {**_SERVER_SETTINGS, **(settings or {}), "application_name": application}
         self._pool: Any = None
         self._opening = asyncio.Lock()
 
@@ -143,7 +149,7 @@ class Database:
                     max_size=self._size,
                     timeout=CONNECT_TIMEOUT_SECONDS,
                     command_timeout=COMMAND_TIMEOUT_SECONDS,
-                    server_settings={**_SERVER_SETTINGS, "application_name": self._application},
+                    server_settings=self._settings,
                     target_session_attrs=SessionAttribute.read_write,
                     reset=_keep_session,
                 )
