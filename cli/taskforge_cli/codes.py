@@ -126,11 +126,6 @@ CLI_CODES: Mapping[str, Entry] = {
         "Read the answer's body. Exit codes follow the status: 4 for 401 and 403, 5 for 404, 6 for 409, 7 for 503.",
         "`taskforge api` got an error status",
     ),
-    "COMPOSE_BY_HAND": Entry(
-        ExitCode.CONFLICT,
-        "Use `docker compose`; the error shows the commands.",
-        "the Compose stack has its own commands",
-    ),
     "INTERRUPTED": Entry(ExitCode.INTERRUPTED, "The command may be run again.", "Ctrl-C"),
     "UNEXPECTED": Entry(
         ExitCode.ERROR, "Run it again with `--debug` and report the traceback.", "a fault of the command line"

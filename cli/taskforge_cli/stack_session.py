@@ -5,36 +5,24 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from taskforge_cli.errors import CliError
 from taskforge_cli.paint import Paint
 
 if TYPE_CHECKING:
     from taskforge_cli.output import Output
+    from taskforge_cli.stack.compose import ComposeStack
     from taskforge_cli.stack.local import LocalStack, UpResult
 
-_COMPOSE_HINTS = (
-    "in a checkout: deploy/compose-init && docker compose -f deploy/compose.yaml up --detach --build --wait",
-    "then: taskforge context add compose --server http://127.0.0.1:7610 --token-file deploy/secrets/admin-token",
-)
 
-
-def open_stack(runtime: str = "") -> LocalStack:
-    """The stack of the home folder.
-
-    Raises:
-        CliError: its runtime is Compose, which is driven by its own command.
-    """
+def open_stack(runtime: str = "") -> LocalStack | ComposeStack:
+    """The stack of the home folder, of the runtime that is configured."""
     from taskforge_cli.stack import config
+    from taskforge_cli.stack.compose import ComposeStack
     from taskforge_cli.stack.local import LocalStack
 
     stack = LocalStack()
     chosen = config.load(stack.home, flags={"runtime": runtime or None}).value("runtime")
     if chosen == "compose":
-        raise CliError(
-            "COMPOSE_BY_HAND",
-            "the Compose stack is started and stopped with docker compose",
-            hints=_COMPOSE_HINTS,
-        )
+        return ComposeStack(stack.home)
     return stack
 
 

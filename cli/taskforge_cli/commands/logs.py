@@ -33,17 +33,16 @@ def logs(
     tail: Annotated[int, typer.Option("--tail", metavar="N", help="The last N lines of each process.")] = 50,
 ) -> None:
     """Print what the stack's processes write. What a run logs is at: taskforge run logs RUN."""
-    from taskforge_cli.stack import logs as stack_logs
     from taskforge_cli.stack_session import open_stack
 
     output = Session.of(ctx).output
-    home = open_stack().home
-    chosen = stack_logs.chosen(home, names)
+    stack = open_stack()
+    chosen = stack.log_names(names)
     writer = _Writer(output, chosen)
-    writer.write(stack_logs.tail(home, chosen, max(0, tail)))
+    writer.write(stack.tail_logs(chosen, max(0, tail)))
     if following:
         try:
-            writer.write(stack_logs.follow(home, chosen))
+            writer.write(stack.follow_logs(chosen))
         except KeyboardInterrupt:
             raise QuietError(ExitCode.INTERRUPTED) from None
 

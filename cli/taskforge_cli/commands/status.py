@@ -29,7 +29,7 @@ _STYLES = {"RUNNING": "good", "STARTING": "busy", "STOPPED": "faint"}
 def _state(row: Any) -> Cell:
     if row.state == "RUNNING" and not row.healthy:
         return Cell("● UNHEALTHY", "bad", exact="UNHEALTHY")
-    sign = "●" if row.pid else "○"
+    sign = "●" if row.pid or row.state == "RUNNING" else "○"  # containers show no pid
     return Cell(f"{sign} {row.state}", _STYLES.get(row.state, "bad"), exact=row.state)
 
 
@@ -55,7 +55,7 @@ _PROCESSES = Listing(
 
 @app.command("status", cls=Command)
 def status(ctx: typer.Context) -> None:
-    """Show each process of the local stack, and the server's health. Exit code 7 if the server does not answer."""
+    """Show each process of the stack, and the server's health. Exit code 7 if the server does not answer."""
     session = Session.of(ctx)
     server = session.server()
     stack = _stack(server)
@@ -81,11 +81,11 @@ def megabytes(size: int) -> str:
 
 
 def _stack(server: Server) -> StackStatus | None:
-    """The local stack, if it is what the context means."""
-    from taskforge_cli.stack.local import LocalStack
+    """The stack of this home folder, if it is what the context means."""
+    from taskforge_cli.stack_session import open_stack
 
-    stack = LocalStack()
-    if server.context != "local" or server.origin != "file" or not stack.home.config_file.exists():
+    stack = open_stack()
+    if server.context != stack.context or server.origin != "file" or not stack.home.config_file.exists():
         return None
     return stack.status()
 
@@ -124,7 +124,7 @@ def _show(output: Output, server: Server, stack: StackStatus | None, answer: Sta
         return
     if stack is not None:
         output.text("\n")
-    memory = f", {megabytes(stack.memory_bytes)}" if stack is not None else ""
+    memory = f", {megabytes(stack.memory_bytes)}" if stack is not None and stack.memory_bytes else ""
     output.text(f"{paint(server.url, 'strong')}  TaskForge {answer.version}, context {server.context}{memory}\n")
     for component in answer.components:
         if not component.healthy:

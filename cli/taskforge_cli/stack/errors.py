@@ -43,6 +43,20 @@ class RuntimeMissing(StackError):
     exit_code = 6
 
 
+class CheckoutMissing(StackError):
+    """The Compose runtime needs a checkout of the repository, and the command was installed without one."""
+
+    code = "CHECKOUT_MISSING"
+    exit_code = 6
+
+
+class DockerUnavailable(StackError):
+    """Docker or Compose is not installed, or the daemon does not answer."""
+
+    code = "DOCKER_UNAVAILABLE"
+    exit_code = 7
+
+
 class RootUnsupported(StackError):
     """Started as root where PostgreSQL can neither change its user nor get a user namespace."""
 

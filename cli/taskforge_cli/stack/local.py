@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from taskforge_cli.stack.config import Configuration
 from taskforge_cli.stack.configfile import ConfigFile
 from taskforge_cli.stack.errors import NoSuchProcess, NotInitialised, NotRunning, StartFailed
 from taskforge_cli.stack.home import Home
+from taskforge_cli.stack.logs import LogLine, chosen, follow, tail
 from taskforge_cli.stack.plan import Plan
 from taskforge_cli.stack.secrets import ensure_secrets, new_admin_token
 from taskforge_cli.stack.start import OnReady, Start
@@ -63,6 +64,8 @@ class UpResult:
 
 class LocalStack:
     """The stack of one home folder."""
+
+    context = "local"
 
     def __init__(self, home: Home | None = None, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
@@ -158,11 +161,11 @@ class LocalStack:
             if not supervisor.is_running():
                 raise NotRunning("the stack is down", hint="taskforge up")
             wanted, notes = self._plan(configuration, running=True)
-            chosen = _expand(wanted, names)
-            supervisor.stop(chosen)
-            supervisor.start(chosen)
+            programs = _expand(wanted, names)
+            supervisor.stop(programs)
+            supervisor.start(programs)
             start = Start(wanted, supervisor, began + timeout, on_ready or (lambda name, seconds: None))
-            start.wait_for(chosen)
+            start.wait_for(programs)
         return UpResult(url=wanted.url, started=False, seconds=time.monotonic() - began, notes=tuple(notes))
 
     def scale(self, executors: int, *, on_ready: OnReady | None = None, timeout: float = START_SECONDS) -> UpResult:
@@ -187,6 +190,18 @@ class LocalStack:
         configuration = self._configuration(self._started())
         supervisor = self._supervisor(configuration.file)
         return status.read(self._recorded_plan(configuration), supervisor)
+
+    def log_names(self, names: Sequence[str] = ()) -> list[str]:
+        """Whose logs the names mean; all if none is named."""
+        return chosen(self.home, names)
+
+    def tail_logs(self, names: Sequence[str], lines: int) -> Iterable[LogLine]:
+        """The last lines of each."""
+        return tail(self.home, names, lines)
+
+    def follow_logs(self, names: Sequence[str]) -> Iterable[LogLine]:
+        """Lines as they are written from now on."""
+        return follow(self.home, names)
 
     def query_database(self, statement: str) -> str:
         """Run SQL on the stack's database as its owner; one row a line, columns separated by `|`."""
@@ -255,6 +270,8 @@ def _fill_in(file: ConfigFile, options: Options) -> None:
             file.set(key, value)
     if options.port is not None:
         file.set("local.port_pinned", True)
+    if options.runtime == "local" and file.get("context") == "compose":
+        file.set("context", "local")
 
 
 def _recorded_ports(file: ConfigFile) -> frozenset[int]:
@@ -263,11 +280,11 @@ def _recorded_ports(file: ConfigFile) -> frozenset[int]:
 
 def _expand(wanted: Plan, names: Sequence[str]) -> list[str]:
     """Process names for names and roles: `executor` means every executor."""
-    chosen = []
+    expanded = []
     for name in names:
         found = [program.name for program in wanted.programs if name in (program.name, program.role)]
         if not found:
             known = ", ".join(program.name for program in wanted.programs)
             raise NoSuchProcess(f"there is no process {name!r}", hint=f"there are: {known}")
-        chosen += found
-    return chosen
+        expanded += found
+    return expanded
