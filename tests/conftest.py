@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.network_guard import forbid_sockets
@@ -13,6 +14,10 @@ from tests.support.postgres import Database, PostgresCluster
 from tests.support.services import Services
 from tests.support.target import Target
 from tests.support.valkey import Valkey
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("taskforge", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("taskforge")
 
 _UNIT = ROOT / "tests" / "unit"
 
