@@ -76,7 +76,8 @@ class TestConfinement:
                 assert limits[name] == ["0", "0"], name
             assert limits["Max address space"] == [str(512 * 1024 * 1024)] * 2
             links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-            assert all(link.startswith(("socket:", "pipe:", "/dev/null")) for link in links)
+            own_status = f"/proc/{pid}/status"
+            assert all(link.startswith(("socket:", "pipe:", "/dev/null")) or link == own_status for link in links)
             assert len({link for link in links if link.startswith("socket:")}) == 1
 
         run_with_pool(scenario, size=1)
@@ -198,6 +199,19 @@ class TestLargeParents:
             (first,) = pool.worker_pids
             assert await jq(pool, ".", 2) == Ok(value=2)
             assert pool.worker_pids == {first}
+
+        run_with_pool(scenario, size=1)
+        assert ballast
+
+    def test_a_bloated_worker_retires_all_the_same(self) -> None:
+        ballast = b"x" * (400 * 1024 * 1024)
+
+        async def scenario(pool: SandboxPool) -> None:
+            await jq(pool, ".")
+            (first,) = pool.worker_pids
+            assert await jq(pool, '"a" * 290000000 | 1', timeout=60) == Ok(value=1)
+            assert await jq(pool, ".", 2) == Ok(value=2)
+            assert first not in pool.worker_pids
 
         run_with_pool(scenario, size=1)
         assert ballast

@@ -152,7 +152,7 @@ def test_stray_output_does_not_get_between_the_frames() -> None:
         "def engine(source, text):\n"
         "    print('stray'); os.write(1, b'stray'); return '1'\n"
         "channel = worker._claim_channel()\n"
-        "worker.serve(channel, engine)\n"
+        "worker.serve(channel, engine, worker._Peak())\n"
     )
     request = encode_frame(Frame({"source": "", "max_output_bytes": 10}, b"null"))
     result = subprocess.run([sys.executable, "-c", program], input=request, capture_output=True, timeout=60, check=True)

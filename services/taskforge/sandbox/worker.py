@@ -5,8 +5,10 @@ It trusts nothing it evaluates and is not trusted either: the pool kills it when
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -86,19 +88,31 @@ def _failure(status: str, message: str) -> Frame:
     return Frame({"status": status, "message": printable})
 
 
-def serve(channel: _Channel, evaluate: _Evaluate) -> None:
+def serve(channel: _Channel, evaluate: _Evaluate, peak: _Peak) -> None:
     """Answer requests until the parent closes the channel."""
-    # Linux hands the peak of the process that started us on through exec: a large parent must not retire us.
-    limit = max(_RETIRE_ABOVE_KIB, _peak_kib())
     channel.send(Frame({"status": "ready"}))
     while (request := channel.receive()) is not None:
         reply = answer(request, evaluate)
-        extra: dict[str, Any] = {"retire": _peak_kib() > limit}
+        extra: dict[str, Any] = {"retire": peak.kib() > _RETIRE_ABOVE_KIB}
         channel.send(Frame(reply.header | extra, reply.body))
 
 
-def _peak_kib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+class _Peak:
+    """The most memory that this program has used. Made while files can still be opened.
+
+    `ru_maxrss` will not do where there is better: Linux hands the peak of the process that started us on through exec.
+    """
+
+    def __init__(self) -> None:
+        self._status: int | None = None
+        with contextlib.suppress(OSError):
+            self._status = os.open("/proc/self/status", os.O_RDONLY)
+
+    def kib(self) -> int:
+        """The peak in KiB."""
+        text = os.pread(self._status, 8192, 0) if self._status is not None else b""
+        found = re.search(rb"^VmHWM:\s+(\d+) kB$", text, re.MULTILINE)
+        return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _claim_channel() -> _Channel:
@@ -127,10 +141,10 @@ def _load(kind: Kind) -> _Evaluate:
 def main(arguments: list[str]) -> None:
     """Start, warm up, give up every right, serve."""
     kind, parent_pid = Kind(arguments[1]), int(arguments[2])
-    channel = _claim_channel()
+    channel, peak = _claim_channel(), _Peak()
     evaluate = _load(kind)
     confine(parent_pid, reads_time_zones=kind is Kind.CEL)
-    serve(channel, evaluate)
+    serve(channel, evaluate, peak)
 
 
 if __name__ == "__main__":
