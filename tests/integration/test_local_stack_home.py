@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -108,7 +109,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(folder: Path, way: s
         stack.init(Options(port=taken) if way == "option" else None)
     assert (caught.value.code, caught.value.exit_code) == ("PORT_TAKEN", 6)
     assert str(taken) in caught.value.message
-    assert "python" in caught.value.message
+    assert f"(pid {os.getpid()})" in caught.value.message
     assert caught.value.hint
 
 
