@@ -210,8 +210,12 @@ async def test_webhooks_and_schedules_are_found(cli: Cli, stack: Stack, workflow
     assert (await cli("webhook", "url", name, "door", "-o", "json")).json()["url"] == url
     assert "error[WEBHOOK_NOT_FOUND]" in (await cli("webhook", "url", name, "window", expect=5)).errors
     await cli("api", "POST", url.removeprefix(stack.server), "--input", "-", stdin="{}")
-    deliveries = (await cli("webhook", "deliveries", name, "-o", "json")).json()["deliveries"]
-    assert [delivery["verdict"] for delivery in deliveries] == ["ACCEPTED"]
+
+    async def accepted() -> None:  # the answer waits for the run, not for the verdict's own row
+        deliveries = (await cli("webhook", "deliveries", name, "-o", "json")).json()["deliveries"]
+        assert [delivery["verdict"] for delivery in deliveries] == ["ACCEPTED"]
+
+    await eventually(accepted)
     ticks = (await cli("schedule", "next", name, "-n", "3", "-o", "json")).json()["next_ticks"]
     assert len(ticks) == 3
     assert all("T07:00:00" in tick["local_time"] for tick in ticks)
