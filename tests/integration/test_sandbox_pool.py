@@ -36,6 +36,15 @@ from tests.support.sandbox import (
 )
 
 
+async def bloat_a_worker(pool: SandboxPool) -> None:
+    """The worker that grew too large answers, and is replaced."""
+    await jq(pool, ".")
+    (first,) = pool.worker_pids
+    assert await jq(pool, '"a" * 290000000 | 1', timeout=60) == Ok(value=1)
+    assert await jq(pool, ".", 2) == Ok(value=2)
+    assert first not in pool.worker_pids
+
+
 class TestConfinement:
     def test_no_environment_reaches_a_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TASKFORGE_CANARY", "canary-value")
@@ -137,14 +146,7 @@ class TestKilling:
         run_with_pool(scenario, size=1)
 
     def test_a_bloated_worker_retires_after_a_good_answer(self) -> None:
-        async def scenario(pool: SandboxPool) -> None:
-            await jq(pool, ".")
-            (first,) = pool.worker_pids
-            assert await jq(pool, '"a" * 290000000 | 1', timeout=60) == Ok(value=1)
-            assert await jq(pool, ".", 2) == Ok(value=2)
-            assert first not in pool.worker_pids
-
-        run_with_pool(scenario, size=1)
+        run_with_pool(bloat_a_worker, size=1)
 
     def test_an_evaluation_survives_the_kill_of_its_worker(self) -> None:
         async def scenario(pool: SandboxPool) -> None:
@@ -206,14 +208,7 @@ class TestLargeParents:
     def test_a_bloated_worker_retires_all_the_same(self) -> None:
         ballast = b"x" * (400 * 1024 * 1024)
 
-        async def scenario(pool: SandboxPool) -> None:
-            await jq(pool, ".")
-            (first,) = pool.worker_pids
-            assert await jq(pool, '"a" * 290000000 | 1', timeout=60) == Ok(value=1)
-            assert await jq(pool, ".", 2) == Ok(value=2)
-            assert first not in pool.worker_pids
-
-        run_with_pool(scenario, size=1)
+        run_with_pool(bloat_a_worker, size=1)
         assert ballast
 
 
