@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-import pytest
 from redis.asyncio import Redis
 
 from taskforge.bus.consumer import HintConsumer, NullConsumer, make_consumer
 from taskforge.bus.producer import HintProducer, NullProducer, make_producer
-from taskforge.bus.streams import EXECUTORS, HINT_STREAM, StepKey, encode_hint
+from taskforge.bus.streams import EXECUTORS, HINT_STREAM, READER, StepKey, encode_hint
 from taskforge.runtime.ids import new_id
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
@@ -21,7 +19,7 @@ from tests.support.waiting import eventually
 
 @contextlib.asynccontextmanager
 async def bus(valkey: Valkey) -> AsyncIterator[tuple[HintProducer, HintConsumer, Redis]]:
-    producer, consumer = HintProducer(valkey.url), HintConsumer(valkey.url, "one")
+    producer, consumer = HintProducer(valkey.url), HintConsumer(valkey.url)
     client = Redis.from_url(valkey.url)
     await producer.start()
     try:
@@ -68,7 +66,7 @@ async def test_hints_arrive_once_and_leave_nothing_behind(valkey: Valkey) -> Non
 
 async def test_two_consumers_share_the_hints(valkey: Valkey) -> None:
     async with bus(valkey) as (producer, consumer, _):
-        other = HintConsumer(valkey.url, "two")
+        other = HintConsumer(valkey.url)
         await consumer.read(1, 1)
         hints = keys(40)
         producer.publish(hints)
@@ -167,7 +165,7 @@ async def test_a_frozen_server_blocks_nobody_for_long(valkey: Valkey) -> None:
     async with bus(valkey) as (producer, consumer, _):
         producer.publish(keys(1))
         await consumer.read(1, 1)
-        valkey.process.send(signal.SIGSTOP)
+        valkey.freeze()
         try:
             started = asyncio.get_running_loop().time()
             producer.publish(keys(1))
@@ -178,7 +176,7 @@ async def test_a_frozen_server_blocks_nobody_for_long(valkey: Valkey) -> None:
                 assert await producer.backlog() is None
                 assert not producer.healthy
         finally:
-            valkey.process.send(signal.SIGCONT)
+            valkey.thaw()
         hints = keys(1)
 
         async def thawed() -> None:
@@ -227,35 +225,22 @@ async def test_trimming_drops_only_old_hints(valkey: Valkey) -> None:
         assert await client.xlen(HINT_STREAM) < 103
 
 
-async def test_only_idle_consumers_are_reaped(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with bus(valkey) as (_, consumer, client):
-        await consumer.read(1, 1)  # makes the group
-        await consumer.read(1, 1)  # joins it
-        await client.xgroup_createconsumer(HINT_STREAM, EXECUTORS, "dead")
-        await consumer.reap()
-        assert await names(client) == {b"one", b"dead"}
-        await client.xadd(HINT_STREAM, {"h": encode_hint(new_id(), 0)})
-        await client.xreadgroup(EXECUTORS, "holds", {HINT_STREAM: ">"})
-        monkeypatch.setattr("taskforge.bus.consumer.DEAD_SECONDS", -1)
-        await consumer.reap()
-        assert await names(client) == {b"one", b"holds"}
-
-
-async def names(client: Redis) -> set[bytes]:
-    return {consumer["name"] for consumer in await client.xinfo_consumers(HINT_STREAM, EXECUTORS)}
-
-
-async def test_a_closed_consumer_leaves_the_group(valkey: Valkey) -> None:
-    async with bus(valkey) as (_, consumer, client):
+async def test_a_hundred_readers_come_and_go_and_leave_one_name(valkey: Valkey) -> None:
+    async with bus(valkey) as (producer, consumer, client):
         await consumer.read(1, 1)
-        await consumer.read(1, 1)
-        assert await names(client) == {b"one"}
-        await consumer.close()
-        assert await names(client) == set()
+        for _ in range(100):
+            [hint] = keys(1)
+            producer.publish([hint])
+            reader = HintConsumer(valkey.url)
+            assert await read_until(reader, {hint}) == [hint]
+            await reader.close()
+        [left] = await client.xinfo_consumers(HINT_STREAM, EXECUTORS)
+        assert (left["name"], left["pending"]) == (READER.encode(), 0)
+        assert await client.xlen(HINT_STREAM) == 0
 
 
 async def test_without_redis_everything_is_quiet() -> None:
-    producer, consumer = make_producer("none"), make_consumer("none", "one")
+    producer, consumer = make_producer("none"), make_consumer("none")
     assert isinstance(producer, NullProducer)
     assert isinstance(consumer, NullConsumer)
     await producer.start()
@@ -265,6 +250,5 @@ async def test_without_redis_everything_is_quiet() -> None:
     assert await consumer.read(1, 1) == []
     assert not producer.healthy
     assert not consumer.healthy
-    await consumer.reap()
     await producer.close()
     await consumer.close()

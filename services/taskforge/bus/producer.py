@@ -8,20 +8,19 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-import structlog
 from redis.exceptions import ResponseError
 
+from taskforge.bus.address import NO_REDIS
+from taskforge.bus.health import EvictionWatch, Health
+from taskforge.bus.link import BUS_FAILURES, Command, Link
 from taskforge.bus.streams import (
-    BUS_FAILURES,
     DROPPED,
     EXECUTORS,
     HINT_STREAM,
-    NO_REDIS,
     PAYLOAD,
     PUBLISHED,
     StepKey,
     backoff_seconds,
-    connect,
     encode_hint,
 )
 
@@ -30,8 +29,6 @@ KEEP_SECONDS = 60  #: older hints say nothing that the scheduler's sweep has not
 _BATCH = 100
 _ANSWER_SECONDS = 1.0
 _LONGEST_BACKOFF = 2.0
-
-log = structlog.get_logger()
 
 
 class Producer(Protocol):
@@ -83,19 +80,21 @@ class HintProducer:
     """Collects hints in a bounded queue; one task writes them, many at a time."""
 
     def __init__(self, url: str, *, stream: str = HINT_STREAM, max_queued: int = 10_000) -> None:
-        self._client = connect(url, answer_seconds=_ANSWER_SECONDS)
+        self._link = Link(url, answer_seconds=_ANSWER_SECONDS)
         self._stream = stream
         self._max_queued = max_queued
         self._queue: deque[StepKey] = deque()
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
-        self._healthy: bool | None = None  # nothing tried yet
+        self._health = Health()
+        self._eviction = EvictionWatch(self._link)
+        self._refused = False  # the last write was answered, with a refusal: nothing but a write says that this is over
 
     @property
     def healthy(self) -> bool:
-        """Whether the last command got through."""
-        return bool(self._healthy)
+        """Whether the last command got through, to a server that keeps what it is given."""
+        return bool(self._health.ok) and not self._eviction.may_evict
 
     async def start(self) -> None:
         """Begin to write in the background."""
@@ -114,20 +113,22 @@ class HintProducer:
     async def trim(self) -> None:
         """Drop hints older than KEEP_SECONDS, on the clock of Redis, which made their ids."""
         with contextlib.suppress(*BUS_FAILURES):
-            seconds, _ = await self._client.time()
+            seconds, _ = await self._link.run(("TIME",))
             oldest = f"{(int(seconds) - KEEP_SECONDS) * 1000}-0"
-            await self._client.xtrim(self._stream, minid=oldest, approximate=True)
+            await self._link.run(("XTRIM", self._stream, "MINID", "~", oldest))
+            await self._eviction.look()
 
     async def backlog(self) -> int | None:
         """Hints that no executor has read yet; None while Redis is away or no executor has ever read."""
         try:
-            groups = await self._client.xinfo_groups(self._stream)
+            groups = await self._link.run(("XINFO GROUPS", self._stream))
         except ResponseError:
             return None  # there is no stream yet
         except BUS_FAILURES as error:
-            self._report(error)
+            self._health.bad(error)
             return None
-        self._report(None)
+        if not self._refused:
+            self._health.good()
         lags = [group["lag"] for group in groups if group["name"] == EXECUTORS.encode()]
         return int(lags[0]) if lags and lags[0] is not None else None
 
@@ -140,8 +141,7 @@ class HintProducer:
             for task in late:
                 task.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
-        with contextlib.suppress(*BUS_FAILURES):
-            await self._client.aclose()
+        await self._link.close()
 
     async def _write_hints(self) -> None:
         failures = 0
@@ -161,34 +161,26 @@ class HintProducer:
                 await self._rest(backoff_seconds(failures, _LONGEST_BACKOFF))
 
     async def _write(self, batch: Sequence[StepKey]) -> bool:
-        pipeline = self._client.pipeline(transaction=False)
-        for run_id, step in batch:
-            pipeline.execute_command("XADD", self._stream, "*", PAYLOAD, encode_hint(run_id, step))
+        commands: list[Command] = [
+            ("XADD", self._stream, "*", PAYLOAD, encode_hint(run_id, step)) for run_id, step in batch
+        ]
         try:
-            await pipeline.execute()
+            await self._link.run(*commands)
         except BUS_FAILURES as error:
-            DROPPED.labels("redis_away").inc(len(batch))
-            self._report(error)
+            self._refused = isinstance(error, ResponseError)
+            DROPPED.labels("redis_refused" if self._refused else "redis_away").inc(len(batch))
+            self._health.bad(error)
+            self._eviction.look_again()
             return False
+        self._refused = False
         PUBLISHED.inc(len(batch))
-        self._report(None)
+        self._health.good()
         return True
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
-
-    def _report(self, error: BaseException | None) -> None:
-        """Log changes only: an outage is one line, not one a hint."""
-        healthy = error is None
-        if healthy is self._healthy:
-            return
-        self._healthy = healthy
-        if error is None:
-            log.info("hints_available")
-        else:
-            log.warning("hints_unavailable", error=f"{type(error).__name__}: {error}")
 
 
 def make_producer(url: str, *, stream: str = HINT_STREAM) -> Producer:

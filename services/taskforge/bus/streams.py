@@ -1,4 +1,4 @@
-"""The hint stream as both sides see it: names, payloads, connections, counters."""
+"""The hint stream as both sides see it: names, payloads, counters."""
 
 from __future__ import annotations
 
@@ -7,38 +7,25 @@ from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from taskforge.internal.v1.hint_pb2 import Hint
 
-NO_REDIS = "none"  #: the URL that says: work without Redis
 HINT_STREAM = "taskforge:hints"
-EXECUTORS = "executors"  #: the consumer group; each hint reaches one of its members
+EXECUTORS = "executors"  #: the consumer group; each hint reaches one of its readers
+#: All executors read by one name. Nothing is ever pending, so a name of one's own would only be left behind.
+READER = "executor"
 PAYLOAD = b"h"  #: an entry's one field
 VERSION = 1
 
 #: A QUEUED step: its run and its index.
 StepKey = tuple[UUID, int]
 
-#: What a Redis command may raise when Redis is away, starting, full or not what we think it is.
-BUS_FAILURES = (RedisError, OSError, TimeoutError)
-
 PUBLISHED = Counter("taskforge_hints_published", "Hints written to the stream.")
 DROPPED = Counter("taskforge_hints_dropped", "Hints that were not written, by reason.", ["reason"])
 READ = Counter("taskforge_hints_read", "Hints read from the stream.")
 MALFORMED = Counter("taskforge_hints_malformed", "Stream entries that are no hints.")
 
-_CONNECT_SECONDS = 1.0
-_SCHEMES = ("redis://", "rediss://", "unix://")
 _MAX_STEP = 1 << 20  # far beyond any definition; keeps forged indexes within what the database takes
-
-
-def is_bus_url(value: str) -> bool:
-    """Whether it is `redis://…`, `rediss://…`, `unix:///path` or `none`."""
-    return value == NO_REDIS or value.startswith(_SCHEMES)
 
 
 def encode_hint(run_id: UUID, step: int) -> bytes:
@@ -57,17 +44,6 @@ def decode_hint(payload: bytes | None) -> StepKey | None:
     if hint.version != VERSION or len(hint.run_id) != 16 or not 0 <= hint.step < _MAX_STEP:
         return None
     return UUID(bytes=hint.run_id), hint.step
-
-
-def connect(url: str, *, answer_seconds: float) -> Redis:
-    """A client that gives up early and never retries by itself: whoever uses it knows better when to."""
-    return Redis.from_url(
-        url,
-        protocol=2,
-        socket_connect_timeout=_CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 def backoff_seconds(failures: int, longest: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskforge.bus.streams import is_bus_url
+from taskforge.bus.address import BUS_URLS, is_bus_url
 from taskforge.executor.web.egress import Network
 from taskforge.runtime.config import Environment, ProcessConfig, read_process_config
 from taskforge.security.keyring import KeyRing, KeyRingError
@@ -39,5 +39,5 @@ def read_config(env: Environment) -> ExecutorConfig:
 def _read_redis_url(env: Environment) -> str:
     url = env.text("TASKFORGE_REDIS_URL")
     if url and not is_bus_url(url):
-        env.fault("TASKFORGE_REDIS_URL", f"is {url!r}; write redis://host:port, unix:///path.sock or none")
+        env.fault("TASKFORGE_REDIS_URL", f"is no URL of Redis; write {BUS_URLS}")
     return url

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from taskforge.bus.address import BUS_URLS, is_bus_url
 from taskforge.runtime.config import Environment, ProcessConfig, read_process_config
 
 
@@ -26,9 +27,16 @@ def read_config(env: Environment) -> SchedulerConfig:
     return SchedulerConfig(
         process=read_process_config(env),
         database_url=env.text("TASKFORGE_DATABASE_URL"),
-        redis_url=env.text("TASKFORGE_REDIS_URL"),
+        redis_url=_read_redis_url(env),
         lease=timedelta(seconds=env.number("TASKFORGE_LEASE_SECONDS", 30.0, minimum=1.0, maximum=3600.0)),
         sweep_seconds=env.number("TASKFORGE_SWEEP_SECONDS", 1.0, minimum=0.1, maximum=60.0),
         max_crashes=env.integer("TASKFORGE_MAX_CRASHES", 3, minimum=1, maximum=100),
         max_queued=env.integer("TASKFORGE_MAX_QUEUED", 200_000, minimum=1, maximum=10_000_000),
     )
+
+
+def _read_redis_url(env: Environment) -> str:
+    url = env.text("TASKFORGE_REDIS_URL")
+    if url and not is_bus_url(url):
+        env.fault("TASKFORGE_REDIS_URL", f"is no URL of Redis; write {BUS_URLS}")
+    return url

@@ -35,7 +35,7 @@ def test_defaults(tmp_path: Path) -> None:
 def test_every_fault_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faulty = variables(
         tmp_path,
-        TASKFORGE_REDIS_URL="localhost:6379",
+        TASKFORGE_REDIS_URL="redis:/user:password@localhost",
         TASKFORGE_SCHEDULER="nowhere",
         TASKFORGE_KEYRING_FILE=str(tmp_path / "missing"),
         TASKFORGE_EXECUTOR_SLOTS="0",
@@ -47,3 +47,4 @@ def test_every_fault_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixtu
     told = capsys.readouterr().err
     for name in ("REDIS_URL", "SCHEDULER", "KEYRING_FILE", "EXECUTOR_SLOTS", "HTTP_DENY"):
         assert f"TASKFORGE_{name}" in told
+    assert "password" not in told

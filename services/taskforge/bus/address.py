@@ -1,0 +1,75 @@
+"""What TASKFORGE_REDIS_URL may say, and the servers that it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+NO_REDIS = "none"  #: the URL that says: work without Redis
+
+#: What a fault of the configuration tells to write. The URL itself may hold a password and is never repeated.
+BUS_URLS = "redis://host:port, redis+cluster://host:port,host:port, unix:///path.sock or none"
+
+_SINGLE = ("redis", "rediss", "unix")
+_CLUSTER = ("redis+cluster", "rediss+cluster")
+_CONNECT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """The servers of a URL, and how to write the URL of another one of theirs."""
+
+    urls: tuple[str, ...]
+    scheme: str
+    login: str  #: `user:password@`, or empty
+    rest: str  #: path and query
+
+    @classmethod
+    def parse(cls, url: str) -> Servers:
+        """Read a URL. Raises ValueError if it is none of Redis."""
+        parts = urlsplit(url)
+        scheme = parts.scheme.removesuffix("+cluster")
+        login, at, hosts = parts.netloc.rpartition("@")
+        rest = url.partition("://")[2].removeprefix(parts.netloc)
+        if parts.scheme in _SINGLE and (parts.path if scheme == "unix" else hosts):
+            urls: tuple[str, ...] = (url,)
+        elif parts.scheme in _CLUSTER and all(hosts.split(",")) and parts.path.strip("/") in ("", "0"):
+            urls = tuple(f"{scheme}://{login}{at}{host}{rest}" for host in hosts.split(","))
+        else:
+            raise ValueError("no URL of Redis")
+        if scheme == "unix":
+            return cls(urls=urls, scheme="redis", login=login + at, rest="")
+        return cls(urls=urls, scheme=scheme, login=login + at, rest=rest)
+
+    def url_of(self, host: str, port: int) -> str:
+        """The URL of another server of the same cluster."""
+        name = f"[{host}]" if ":" in host else host
+        return f"{self.scheme}://{self.login}{name}:{port}{self.rest}"
+
+
+def open_client(url: str, *, answer_seconds: float) -> Redis:
+    """A client of one server that gives up early and never retries by itself: whoever uses it knows better when to."""
+    return Redis.from_url(
+        url,
+        protocol=2,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        socket_timeout=answer_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def is_bus_url(value: str) -> bool:
+    """Whether it is `redis[s]://…`, `redis[s]+cluster://…`, `unix:///path` or `none`, with options that exist."""
+    if value == NO_REDIS:
+        return True
+    try:
+        for url in Servers.parse(value).urls:
+            pool = open_client(url, answer_seconds=1.0).connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # an object that knows its options and connects to nothing
+    except (ValueError, TypeError):
+        return False
+    return True

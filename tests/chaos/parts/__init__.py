@@ -1,0 +1,1 @@
+"""The parts that faults are made of."""
