@@ -89,9 +89,12 @@ class Engine:
         assert isinstance(results[0], StartedRun), results[0]
         return results[0].run_id
 
-    async def claim(self, executor_id: UUID, *refs: StepRef, limit: int = 100) -> list[pb.Grant]:
-        """Claim the named steps, or without names whatever is QUEUED."""
-        claim = Claim(executor_id=executor_id, hints=refs, poll=not refs, limit=limit)
+    async def claim(
+        self, executor_id: UUID, *refs: StepRef, limit: int = 100, held: Sequence[pb.Lease] | None = None
+    ) -> list[pb.Grant]:
+        """Claim the named steps, or without names whatever is QUEUED; `held`: what the executor says it holds."""
+        named = None if held is None else frozenset(_held(lease) for lease in held)
+        claim = Claim(executor_id=executor_id, hints=refs, poll=not refs, limit=limit, held=named)
         return (await self.claimer.claim([claim]))[0]
 
     async def report(self, executor_id: UUID, stretch: pb.Stretch) -> pb.StretchResult:
@@ -102,8 +105,7 @@ class Engine:
 
     async def renew(self, executor_id: UUID, *leases: pb.Lease) -> list[pb.RenewLeasesResponse.Result]:
         """Renew leases."""
-        held = [HeldLease(run_id=UUID(bytes=one.run_id), step=one.step, token=one.token) for one in leases]
-        return await self.renewer.renew(executor_id, held)
+        return await self.renewer.renew(executor_id, [_held(lease) for lease in leases])
 
     async def execute(self, sql: str, *arguments: Any) -> None:
         """Run a statement as the owner."""
@@ -131,6 +133,10 @@ class Engine:
             " WHERE run_id = $1 AND state = 'RUNNING'",
             run_id,
         )
+
+
+def _held(lease: pb.Lease) -> HeldLease:
+    return HeldLease(run_id=UUID(bytes=lease.run_id), step=lease.step, token=lease.token)
 
 
 def succeeded(step: int, output: str = "null", *, branch: int | None = None) -> pb.StepOutcome:

@@ -22,6 +22,7 @@ from taskforge.executor.reporting import Completer, LogWriter
 from taskforge.executor.run_view import RunView
 from taskforge.executor.step_runner import Ended, StepRunner
 from taskforge.executor.stretch import Stretch, ended_without_work
+from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 
 NOT_HERE_SECONDS = 5.0  #: before a step that cannot be run here is handed back, lest it returns at once, for ever
@@ -85,6 +86,8 @@ class Carrier:
         """One stretch; the lease to go on with, if there is one."""
         index = grant.lease.step
         ended = await self._run_leased(run, grant, holding)
+        if holding.acting:
+            await reach(Point.EFFECT_DONE)
         stretch = Stretch(grant.lease, ended)
         match ended.outcome:
             case Succeeded() | Skipped():
@@ -145,7 +148,7 @@ class Carrier:
             await self._logs.append(lines, holding)
         accepts = self.accepts_more and run is not None and not isinstance(stretch.first.outcome, Released)
         message = stretch.to_message(accept_next=accepts, known=run.known if run is not None else ())
-        result = await self._completer.complete(message, holding)
+        result = await self._complete(message, holding)
         count_stretch(pb.StretchResult.Kind.Name(result.kind))
         if result.kind == pb.StretchResult.KIND_REJECTED:
             await self._report_instead(stretch, result.error, holding)
@@ -157,12 +160,17 @@ class Carrier:
         """The scheduler will not store a stretch: report as much of it as it takes."""
         log.error("stretch_rejected", reason=reason.reason, message=reason.message)
         if stretch.has_carried:
-            result = await self._completer.complete(stretch.first_alone(), holding)
+            result = await self._complete(stretch.first_alone(), holding)
             if result.kind != pb.StretchResult.KIND_REJECTED:
                 return
         message = f"the result could not be stored: {reason.message}"
         failed = Failed(error=StepError(kind=ErrorKind.OUTPUT, message=message))
-        await self._completer.complete(stretch.instead(failed), holding)
+        await self._complete(stretch.instead(failed), holding)
+
+    async def _complete(self, message: pb.Stretch, holding: Holding) -> pb.StretchResult:
+        result = await self._completer.complete(message, holding)
+        holding.settled = result.kind != pb.StretchResult.KIND_REJECTED
+        return result
 
 
 def _raise_if_lost(interrupted: Interrupted) -> None:

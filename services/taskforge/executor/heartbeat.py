@@ -11,6 +11,7 @@ from taskforge.domain.errors import TaskforgeError
 from taskforge.executor.holdings import Holding, Holdings, Signal
 from taskforge.executor.metrics import LEASES_LOST
 from taskforge.executor.scheduler_client import SchedulerClient
+from taskforge.failpoints import Point, reach
 from taskforge.internal.v1.scheduler_service_pb2 import Lease, RenewLeasesResponse
 
 _RESULT = RenewLeasesResponse.Result
@@ -44,6 +45,7 @@ class Heartbeat:
         held = self._still_good()
         if not held:
             return True
+        await reach(Point.RENEWING)
         try:
             results = await self._scheduler.renew([lease for _, lease in held], timeout=max(self._interval, 1.0))
         except TaskforgeError as error:

@@ -8,6 +8,7 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Self
 
+from taskforge.executor.ended import EndedLeases
 from taskforge.executor.metrics import HELD, LEASES_LOST
 from taskforge.internal.v1.scheduler_service_pb2 import Grant, Lease
 
@@ -35,6 +36,7 @@ class Holding:
         self.task = task
         self.signal: Signal | None = None
         self.acting = False  #: whether an action has begun under this lease
+        self.settled = False  #: whether the scheduler has said what became of this lease
         self._can_interrupt = False
         self.take(grant)
 
@@ -42,7 +44,7 @@ class Holding:
         """Work under a fresh lease from now on. What was said about the last one is forgotten, except to release."""
         self.lease: Lease = grant.lease
         self.lease_seconds = grant.lease_milliseconds / 1000
-        self.acting = False
+        self.acting = self.settled = False
         if self.signal is not Signal.RELEASE:
             self.signal = None
         self.renewed()
@@ -89,6 +91,7 @@ class Holdings:
     def __init__(self) -> None:
         self._all: set[Holding] = set()
         self._by_step: dict[tuple[bytes, int], Holding] = {}
+        self._ended = EndedLeases()
         self.lease_seconds: float | None = None  #: the shortest lease granted so far
         self.shortened = asyncio.Event()  #: set when leases turn out to be shorter than any before
         self._on_free: Callable[[], None] = lambda: None
@@ -107,8 +110,18 @@ class Holdings:
         """Whether somebody here works on the step."""
         return (run_id, step) in self._by_step
 
+    @property
+    def given_up(self) -> list[Lease]:
+        """Leases that nobody works under any more, and that the scheduler may believe in."""
+        return self._ended.given_up
+
+    @property
+    def known(self) -> list[Lease]:
+        """Those, and all that are worked under."""
+        return [*(holding.lease for holding in self._all), *self.given_up]
+
     def add(self, grant: Grant) -> Holding | None:
-        """Hold a new lease; None if it is held already."""
+        """Hold a new lease; None if it is held already, or was."""
         if not self._displace(grant.lease):
             return None
         holding = Holding(grant)
@@ -118,7 +131,7 @@ class Holdings:
         return holding
 
     def move(self, holding: Holding, grant: Grant) -> bool:
-        """Give a holding its next lease; False if somebody else here holds it."""
+        """Give a holding its next lease; False if somebody else here holds it, or did."""
         if not self._displace(grant.lease):
             return False
         self._forget(holding)
@@ -135,6 +148,8 @@ class Holdings:
 
     def _displace(self, lease: Lease) -> bool:
         """Make room for a lease: whoever works under an older lease of the same step has lost it."""
+        if self._ended.has(lease):
+            return False
         held = self._by_step.get((lease.run_id, lease.step))
         if held is None:
             return True
@@ -151,6 +166,11 @@ class Holdings:
             self.shortened.set()
 
     def _forget(self, holding: Holding) -> None:
-        key = (holding.lease.run_id, holding.lease.step)
+        lease = holding.lease
+        if holding.settled:
+            self._ended.settle(lease)
+        else:
+            self._ended.give_up(lease, holding.lease_seconds)
+        key = (lease.run_id, lease.step)
         if self._by_step.get(key) is holding:
             del self._by_step[key]

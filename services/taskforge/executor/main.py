@@ -24,6 +24,7 @@ from taskforge.executor.step_runner import StepRunner
 from taskforge.executor.web.egress import EgressPolicy
 from taskforge.executor.web.session import open_session
 from taskforge.executor.worker import Worker
+from taskforge.failpoints import Point, reach
 from taskforge.runtime.client import Peer
 from taskforge.runtime.config import load
 from taskforge.runtime.ids import new_id
@@ -35,7 +36,6 @@ from taskforge.sandbox.pool import SandboxPool
 from taskforge.security.keyring import KeyRing
 
 _READINESS_SECONDS = 5.0
-_REAP_SECONDS = 60.0
 _RELEASE_SECONDS = 5.0  # for handing back what did not end in time
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class Executor:
         executor_id = new_id()
         self._peer = Peer(config.scheduler, config.process.internal_token, unavailable_reason="SCHEDULER_UNAVAILABLE")
         scheduler = SchedulerClient(self._peer, executor_id=executor_id, name=f"{socket.gethostname()}:{os.getpid()}")
-        self._consumer: Consumer = make_consumer(config.redis_url, executor_id.hex)
+        self._consumer: Consumer = make_consumer(config.redis_url)
         self._session = open_session(EgressPolicy(allow=config.http_allow, deny=config.http_deny))
         self._sandbox = SandboxPool()
         self._holdings = Holdings()
@@ -77,7 +77,6 @@ class Executor:
         )
         self._server = Server(config.process.listen, internal_authenticator(config.process.internal_token))
         self._readiness = Loop("readiness", self._check_readiness, interval=_READINESS_SECONDS)
-        self._reaper = Loop("reap_consumers", self._consumer.reap, interval=_REAP_SECONDS)
         self._is_ready = False
         self._draining = False
 
@@ -89,14 +88,12 @@ class Executor:
         self._heartbeat.start()
         self._worker.start()
         self._readiness.start()
-        self._reaper.start()
 
     async def stop(self) -> None:
         """Take no more work, let steps end while their leases are kept, hand back the rest, close everything."""
         self._draining = True
         await self._server.set_ready(False)
         await self._readiness.stop()
-        await self._reaper.stop()
         self._carrier.accepts_more = False
         await self._worker.stop()
         await self._drain()
@@ -109,6 +106,7 @@ class Executor:
         await self._server.stop(0)
 
     async def _drain(self) -> None:
+        await reach(Point.DRAINING)
         await self._wait_for_steps(self._config.process.drain_seconds)
         left = list(self._holdings)
         if left:

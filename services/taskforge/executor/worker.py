@@ -20,6 +20,7 @@ from taskforge.executor.holdings import Holdings
 from taskforge.executor.metrics import CLAIM_FAILURES, CLAIMED
 from taskforge.executor.patience import pause_seconds
 from taskforge.executor.scheduler_client import SchedulerClient
+from taskforge.failpoints import Point, reach
 from taskforge.internal.v1.scheduler_service_pb2 import Grant
 from taskforge.runtime.randomness import fraction
 
@@ -92,7 +93,10 @@ class Worker:
         poll = self._seconds_to_poll <= 0
         self._claiming = len(hints)
         try:
-            grants = await self._scheduler.claim(hints, poll=poll, limit=limit)
+            held = self._holdings.known if poll else self._holdings.given_up
+            grants = await self._scheduler.claim(hints, poll=poll, limit=limit, held=held)
+            if grants:
+                await reach(Point.CLAIM_COMMITTED)
         except TaskforgeError as error:
             self._not_answered(hints, error)
             return
@@ -188,7 +192,10 @@ class Worker:
                 await self._rest(pause_seconds(1))
 
     async def _read_some(self, count: int) -> None:
-        for run_id, step in await self._consumer.read(count, MAX_BLOCK_MS):
+        hints = await self._consumer.read(count, MAX_BLOCK_MS)
+        if hints:
+            await reach(Point.HINT_READ)
+        for run_id, step in hints:
             if not self._holdings.holds(run_id.bytes, step):
                 self._pending[run_id, step] = None
         if self._pending or not self._consumer.healthy:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from taskforge.domain.errors import FailedPrecondition
 from taskforge.domain.states import RUN_FINAL, RunState
+from taskforge.failpoints import Point, reach
 from taskforge.gateway.convert import moment_from
 from taskforge.gateway.deadlines import Context, seconds_left
 from taskforge.gateway.names import IdSpace, field_invalid, parse_workflow
@@ -57,7 +58,9 @@ class RunService(RunServiceServicer):
         check_request(request)
         revision, workflow = await self._parts.revisions.current(parse_workflow(request.workflow, field="workflow"))
         start = new_run(request, revision, workflow, actor=caller.get())
+        await reach(Point.REQUEST_PARSED)
         result = await self._parts.starter.start(start, seconds=seconds_left(context))
+        await reach(Point.BEFORE_REPLY)
         if result.run_id == start.run_id:
             return accepted_run(start, revision, workflow, now=datetime.now(UTC))
         return await self._read(UUID(bytes=result.run_id), attempts=True)
@@ -116,7 +119,9 @@ class RunService(RunServiceServicer):
         head, _ = await self._head(request.name, field="name")
         if head.state in RUN_FINAL:
             raise FailedPrecondition("RUN_FINISHED", f"the run is {head.state} already", metadata={"state": head.state})
+        await reach(Point.REQUEST_PARSED)
         await self._parts.operations.cancel_run(head.run_id, comment, seconds=seconds_left(context))
+        await reach(Point.BEFORE_REPLY)
         return await self._read(head.run_id, attempts=True)
 
     async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> run_pb2.Run:  # noqa: N802

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from taskforge.domain.errors import Unauthenticated
+from taskforge.failpoints import Point, reach
 from taskforge.ingest.receiver import HookUrl, Receiver
 from taskforge.ingest.requests import read_request
 from taskforge.runtime.server import Metadata
@@ -34,10 +35,11 @@ class HookService(HookServiceServicer):
     async def ReceiveHook(self, request: pb.ReceiveHookRequest, context: Context) -> pb.ReceiveHookResponse:  # noqa: N802
         """Take one webhook delivery."""
         metadata = tuple(context.invocation_metadata() or ())
-        receipt = await self._receiver.receive(
-            HookUrl(workflow=request.workflow, trigger=request.trigger, key=request.key),
-            read_request(metadata, request.body.data, request.body.content_type),
-        )
+        url = HookUrl(workflow=request.workflow, trigger=request.trigger, key=request.key)
+        delivery = read_request(metadata, request.body.data, request.body.content_type)
+        await reach(Point.REQUEST_PARSED)
+        receipt = await self._receiver.receive(url, delivery)
+        await reach(Point.BEFORE_REPLY)
         return pb.ReceiveHookResponse(
             verdict=receipt.verdict.value.lower(),
             run=f"runs/{receipt.run_id}" if receipt.run_id else "",

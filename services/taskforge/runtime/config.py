@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from taskforge.failpoints import FolderRefused, checked_folder
+
 T = TypeVar("T")
 
 
@@ -141,6 +143,7 @@ class ProcessConfig:
     log_level: str
     internal_token: str
     drain_seconds: float
+    failpoints: Path | None = None  #: tests alone set it: the folder that decides where this process dies
 
 
 def read_process_config(env: Environment) -> ProcessConfig:
@@ -152,7 +155,13 @@ def read_process_config(env: Environment) -> ProcessConfig:
         log_level=env.choice("TASKFORGE_LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
         internal_token=env.secret_file("TASKFORGE_INTERNAL_TOKEN_FILE"),
         drain_seconds=env.number("TASKFORGE_DRAIN_SECONDS", 10.0, minimum=0.0, maximum=3600.0),
+        failpoints=_failpoints(env),
     )
+
+
+def _failpoints(env: Environment) -> Path | None:
+    name = "TASKFORGE_TEST_FAILPOINTS"
+    return env.loaded(name, checked_folder, FolderRefused) if env.text(name, "") else None
 
 
 def load(read: Callable[[Environment], T], variables: Mapping[str, str]) -> T:

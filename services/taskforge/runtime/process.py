@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from taskforge.failpoints import switch_on
 from taskforge.runtime.config import ProcessConfig
 from taskforge.runtime.logging import configure_logging
 from taskforge.runtime.metrics import serve_metrics
@@ -36,6 +37,8 @@ def run_service(name: str, config: ProcessConfig, make: Callable[[], Service]) -
         make: builds the service; called inside the event loop, which gRPC objects belong to from their making.
     """
     configure_logging(name, log_format=config.log_format, level=config.log_level)
+    if config.failpoints is not None:
+        switch_on(config.failpoints, name)
     serve_metrics(config.metrics_listen)
     asyncio.run(_serve(name, make))
 

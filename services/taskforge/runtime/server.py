@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -130,4 +131,9 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error
         raise error
     known = error if isinstance(error, TaskforgeError) else internal_error(error)
     RPC_ERRORS.labels(method, known.reason).inc()
-    await context.abort_with_status(rpc_status.to_status(to_status(known)))
+    status = rpc_status.to_status(to_status(known))
+    metadata = tuple(status.trailing_metadata)
+    if known.retry_after is not None:
+        # `RetryInfo` says it to gRPC clients; the edge passes this one on to HTTP clients.
+        metadata += (("retry-after", str(math.ceil(known.retry_after))),)
+    await context.abort(status.code, status.details, metadata)

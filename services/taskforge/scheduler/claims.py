@@ -9,9 +9,11 @@ from uuid import UUID
 
 from taskforge.domain.run import Claimed
 from taskforge.domain.states import StepState
+from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.grants import GrantPlan, build_grants
+from taskforge.scheduler.leases import HeldLease
 from taskforge.scheduler.run_turn import Note, RunTurn, StepRef, load_turns, save_turns
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
@@ -25,6 +27,7 @@ class Claim:
     hints: tuple[StepRef, ...]
     poll: bool
     limit: int
+    held: frozenset[HeldLease] | None = None  #: not to be granted again; in a poll, all it knows of. None: not said
 
 
 class Claimer:
@@ -36,16 +39,41 @@ class Claimer:
         self._lease = lease
 
     async def claim(self, claims: Sequence[Claim]) -> list[list[pb.Grant]]:
-        """Lease what the claims name, then whatever else is QUEUED to those that poll; one list a claim."""
+        """Lease what the claims name, what their executors lost, and whatever is QUEUED to those that poll.
+
+        Returns:
+            One list a claim.
+        """
         async with self._database.transaction(store.FILE) as connection:
+            lost = await self._find_lost(connection, claims)
             polled = await self._find_queued(connection, claims)
-            wanted = {run_id for claim in claims for run_id, _ in claim.hints} | {run_id for run_id, _ in polled}
-            turns = await load_turns(connection, self._definitions, wanted)
-            plans = [_take(claim, turns, polled) for claim in claims]
+            named = [ref for claim in claims for ref in (*claim.hints, *lost.get(claim.executor_id, ()))]
+            turns = await load_turns(connection, self._definitions, {run_id for run_id, _ in (*named, *polled)})
+            plans = [_take(claim, turns, lost.get(claim.executor_id, ()), polled) for claim in claims]
             await self._save(connection, turns)
+            plans = [await self._renewed(connection, *pair) for pair in zip(claims, plans, strict=True)]
             grants = await build_grants(connection, [plan for some in plans for plan in some], self._lease)
+        if grants:
+            await reach(Point.CLAIM_COMMITTED)
         found = iter(grants)
         return [[next(found) for _ in some] for some in plans]
+
+    async def _find_lost(self, connection: Connection, claims: Sequence[Claim]) -> dict[UUID, list[StepRef]]:
+        """Leases that executors which poll do not know of, by executor: the answers that granted them were lost.
+
+        One may also be a continuation whose answer is under way. It comes twice then, and its executor takes it once.
+        """
+        asking = {claim.executor_id: claim for claim in claims if claim.poll and claim.held is not None}
+        if not asking:
+            return {}
+        held = set().union(*(claim.held or () for claim in asking.values()))
+        limit = len(held) + sum(claim.limit for claim in asking.values())
+        lost: dict[UUID, list[StepRef]] = {}
+        for row in await connection.rows("find_leases_of", executor_ids=list(asking), limit=limit):
+            lease = HeldLease(run_id=row["run_id"], step=row["step"], token=row["lease_token"])
+            if lease not in held:
+                lost.setdefault(row["executor_id"], []).append((lease.run_id, lease.step))
+        return lost
 
     async def _find_queued(self, connection: Connection, claims: Sequence[Claim]) -> list[StepRef]:
         limit = sum(claim.limit for claim in claims if claim.poll)
@@ -54,16 +82,32 @@ class Claimer:
         rows = await connection.rows("find_queued", limit=limit)
         return [(row["run_id"], row["step"]) for row in rows]
 
+    async def _renewed(self, connection: Connection, claim: Claim, plans: list[GrantPlan]) -> list[GrantPlan]:
+        """Renew what is granted again, for its grant says how long it lasts; what cannot be renewed is left out."""
+        again = [plan for plan in plans if _is_granted_again(plan)]
+        if not again:
+            return plans
+        rows = await connection.rows(
+            "renew_leases",
+            executor_id=claim.executor_id,
+            lease=self._lease,
+            run_ids=[plan.turn.row.run_id for plan in again],
+            steps=[plan.step for plan in again],
+            tokens=[plan.turn.view(plan.step).token for plan in again],
+        )
+        renewed = {(row["run_id"], row["step"]) for row in rows}
+        return [plan for plan in plans if plan not in again or (plan.turn.row.run_id, plan.step) in renewed]
+
     async def _save(self, connection: Connection, turns: dict[UUID, RunTurn]) -> None:
         if turns:
             now = next(iter(turns.values())).now
             await save_turns(connection, turns.values(), now=now, lease=self._lease)
 
 
-def _take(claim: Claim, turns: dict[UUID, RunTurn], polled: list[StepRef]) -> list[GrantPlan]:
-    """Apply one claim: its hints first; what it does not use of the polled steps is left to the next claim."""
+def _take(claim: Claim, turns: dict[UUID, RunTurn], lost: Sequence[StepRef], polled: list[StepRef]) -> list[GrantPlan]:
+    """Apply one claim: what is known by name first; what it does not use of the polled steps is left to the next."""
     plans: list[GrantPlan] = []
-    for ref in claim.hints:
+    for ref in dict.fromkeys((*lost, *claim.hints)):
         if len(plans) < claim.limit:
             _take_one(claim, turns, ref, plans)
     while claim.poll and polled and len(plans) < claim.limit:
@@ -87,6 +131,14 @@ def _take_one(claim: Claim, turns: dict[UUID, RunTurn], ref: StepRef, plans: lis
 def _is_own_lease(claim: Claim, turn: RunTurn, step: int) -> bool:
     """Whether the answer to an earlier claim was lost: the same grant is given again."""
     row = turn.step_row(step)
-    if row is None or turn.view(step).state is not StepState.RUNNING:
+    if row is None or turn.view(step).state is not StepState.RUNNING or row.view.state is not StepState.RUNNING:
         return False
-    return row.view.state is StepState.RUNNING and row.lease_alive and row.executor_id == claim.executor_id
+    lease = HeldLease(run_id=turn.row.run_id, step=step, token=row.view.token)
+    if claim.held is not None and lease in claim.held:
+        return False
+    return row.lease_alive and row.executor_id == claim.executor_id
+
+
+def _is_granted_again(plan: GrantPlan) -> bool:
+    row = plan.turn.step_row(plan.step)
+    return row is not None and row.view.state is StepState.RUNNING

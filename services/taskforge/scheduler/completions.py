@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from taskforge.domain.errors import TaskforgeError
 from taskforge.domain.run import Carried, Claimed, Finished, Refused
 from taskforge.domain.states import StepState
+from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.randomness import fraction
 from taskforge.scheduler.convert import Unstorable, outcome_from, stretch_hash, uuid_from
@@ -68,6 +69,7 @@ class Completer:
                 await save_turns(connection, turns.values(), now=now, lease=self._lease)
             plans = [verdict.next for verdict in verdicts if verdict.next is not None]
             grants = iter(await build_grants(connection, plans, self._lease))
+        await reach(Point.COMPLETION_COMMITTED)
         results = [_result(verdict, next(grants) if verdict.next else None) for verdict in verdicts]
         return results, queued_refs(turns.values()), _retry_delays(turns.values())
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from taskforge.domain.errors import TaskforgeError, Unavailable
+from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.internal.v1.scheduler_service_pb2_grpc import SchedulerServiceServicer
 from taskforge.runtime.batcher import Batcher
@@ -60,6 +61,7 @@ class SchedulerService(SchedulerServiceServicer):
     async def StartRuns(self, request: pb.StartRunsRequest, context: Context) -> pb.StartRunsResponse:  # noqa: N802
         """Create runs."""
         results = await _gather(self._starts.submit(_new_run(run)) for run in request.runs)
+        await reach(Point.BEFORE_REPLY)
         return pb.StartRunsResponse(results=[_start_result(result) for result in results])
 
     async def ClaimSteps(self, request: pb.ClaimStepsRequest, context: Context) -> pb.ClaimStepsResponse:  # noqa: N802
@@ -69,6 +71,7 @@ class SchedulerService(SchedulerServiceServicer):
             hints=tuple((uuid_from(ref.run_id), ref.step) for ref in request.hints),
             poll=request.poll,
             limit=min(request.limit, MAX_CLAIM),
+            held=frozenset(_held(lease) for lease in request.held.leases) if request.HasField("held") else None,
         )
         if claim.limit <= 0 or not (claim.hints or claim.poll):
             return pb.ClaimStepsResponse()
@@ -78,9 +81,7 @@ class SchedulerService(SchedulerServiceServicer):
         self, request: pb.RenewLeasesRequest, context: Context
     ) -> pb.RenewLeasesResponse:
         """Extend leases."""
-        held = [
-            HeldLease(run_id=uuid_from(lease.run_id), step=lease.step, token=lease.token) for lease in request.leases
-        ]
+        held = [_held(lease) for lease in request.leases]
         results = await self._parts.renewer.renew(uuid_from(request.executor_id), held)
         return pb.RenewLeasesResponse(results=results)
 
@@ -173,6 +174,10 @@ def _or_raise(result: Result | TaskforgeError) -> Result:
     if isinstance(result, TaskforgeError):
         raise result
     return result
+
+
+def _held(lease: pb.Lease) -> HeldLease:
+    return HeldLease(run_id=uuid_from(lease.run_id), step=lease.step, token=lease.token)
 
 
 def _new_run(message: pb.StartRun) -> NewRun:

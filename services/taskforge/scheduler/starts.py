@@ -59,7 +59,12 @@ class Starter:
             full = ResourceExhausted("QUEUE_FULL", "too many steps wait for an executor", retry_after=5)
             return [full for _ in runs], ()
         async with self._database.transaction(store.FILE) as connection:
-            return await self.start_within(connection, runs)
+            results, hints = await self.start_within(connection, runs)
+            if not any(isinstance(result, StartedRun) and result.created for result in results):
+                # A call sent again is answered from what it wrote the first time, perhaps without being told so. That
+                # commit may not have reached the standby yet; this one waits until both have.
+                await connection.run("write_barrier")
+            return results, hints
 
     async def start_within(
         self, connection: Connection, runs: Sequence[NewRun]

@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge
 from taskforge.domain.errors import Unavailable
 from taskforge.domain.run import CancelRequested, Event, LeaseExpired, RetryDue
 from taskforge.domain.states import StepState
+from taskforge.failpoints import Point, reach
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.run_turn import RUN_TIMED_OUT, RunTurn, StepRef, load_turns, queued_refs, save_turns
 from taskforge.store import runs as store
@@ -73,7 +74,10 @@ class Sweeper:
         def event(turn: RunTurn, step: int) -> Event | None:
             return RetryDue(step=step) if turn.view(step).state is StepState.RETRYING else None
 
-        return await self._sweep_steps("find_due", event)
+        count = await self._sweep_steps("find_due", event)
+        if count:
+            await reach(Point.TIMER_PROMOTED)
+        return count
 
     async def seconds_to_next_retry(self) -> float | None:
         """How long until the next RETRYING step is due; negative: overdue; None: there is none."""
@@ -112,6 +116,8 @@ class Sweeper:
     async def _sweep_steps(self, query: str, event: Callable[[RunTurn, int], Event | None]) -> int:
         async with self._database.connection(store.FILE) as connection:
             rows = await connection.rows(query, limit=LIMIT)
+        if rows:
+            await reach(Point.DUE_SELECTED)
         return await self._apply([(row["run_id"], row["step"]) for row in rows], event)
 
     async def _apply(self, refs: Sequence[StepRef], event: Callable[[RunTurn, int], Event | None]) -> int:
@@ -151,6 +157,7 @@ class Sweeper:
                 happened = event(turn, step) if turn is not None else None
                 if turn is not None and happened is not None and turn.take(happened) is None:
                     done += 1
+                await reach(Point.MID_SWEEP)
             if turns:
                 now = next(iter(turns.values())).now
                 await save_turns(connection, turns.values(), now=now, lease=self._lease)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from taskforge.executor.holdings import Holding, Holdings, Interrupted, Signal
+from taskforge.executor.scheduler_client import ANSWER_SECONDS
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 
 
@@ -135,3 +136,51 @@ async def test_shorter_leases_wake_the_heartbeat_and_ends_free_slots() -> None:
 async def test_a_lease_runs_out_by_the_clock() -> None:
     assert not Holding(grant(lease_seconds=30)).has_run_out
     assert Holding(grant(lease_seconds=-1)).has_run_out
+
+
+async def test_what_has_ended_is_not_begun_again_by_an_answer_that_comes_late() -> None:
+    holdings = Holdings()
+    holding = holdings.add(grant(0))
+    assert holding is not None
+    holding.settled = True
+    assert holdings.move(holding, grant(1))
+    assert holdings.add(grant(0)) is None
+    holding.settled = True
+    holdings.drop(holding)
+    other = holdings.add(grant(2))
+    assert other is not None
+    assert holdings.add(grant(1)) is None
+    assert not holdings.move(other, grant(1))
+    assert holdings.known == [other.lease]
+
+
+async def test_a_later_lease_of_a_step_that_has_ended_is_another_one() -> None:
+    holdings = Holdings()
+    old, new = holdings.add(grant(token=1)), holdings.add(grant(token=2))
+    assert old is not None
+    assert new is not None
+    holdings.drop(new)
+    holdings.drop(old)  # it ends after the one that took its place, which is not forgotten for that
+    assert holdings.add(grant(token=2)) is None
+    assert holdings.add(grant(token=3)) is not None
+
+
+async def test_what_was_given_up_is_named_until_it_has_surely_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    holdings = Holdings()
+    settled, given_up = holdings.add(grant(0)), holdings.add(grant(1))
+    assert settled is not None
+    assert given_up is not None
+    settled.settled = True
+    holdings.drop(settled)
+    holdings.drop(given_up)
+    assert holdings.known == [given_up.lease]
+
+    now += 30 + 2 * ANSWER_SECONDS - 1
+    assert holdings.known == [given_up.lease]
+    assert holdings.add(grant(0)) is not None  # no answer takes that long
+    assert holdings.add(grant(1)) is None
+    now += 2
+    assert holdings.given_up == []

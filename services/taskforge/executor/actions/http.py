@@ -17,6 +17,7 @@ from taskforge.executor.faults import fault
 from taskforge.executor.web.request import Identity, Request, build_request, is_for_one_origin
 from taskforge.executor.web.response import content_encoding, parse_body, read_body, read_headers, read_start
 from taskforge.executor.web.retry_after import read_retry_after
+from taskforge.failpoints import Point, reach
 from taskforge.security.masking import Masker
 
 MAX_REDIRECTS = 5
@@ -60,6 +61,7 @@ class HttpAction:
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type", "User-Agent"),
             ) as response:
+                await reach(Point.EFFECT_SENT, raising=aiohttp.ServerDisconnectedError)
                 return await self._read(response, request, attempt, started)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             return Failed(error=_explain(error, request))

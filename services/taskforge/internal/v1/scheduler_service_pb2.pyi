@@ -79,18 +79,26 @@ class StepRef(_message.Message):
     def __init__(self, run_id: _Optional[bytes] = ..., step: _Optional[int] = ...) -> None: ...
 
 class ClaimStepsRequest(_message.Message):
-    __slots__ = ("executor_id", "executor_name", "hints", "poll", "limit")
+    __slots__ = ("executor_id", "executor_name", "hints", "poll", "limit", "held")
     EXECUTOR_ID_FIELD_NUMBER: _ClassVar[int]
     EXECUTOR_NAME_FIELD_NUMBER: _ClassVar[int]
     HINTS_FIELD_NUMBER: _ClassVar[int]
     POLL_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     executor_id: bytes
     executor_name: str
     hints: _containers.RepeatedCompositeFieldContainer[StepRef]
     poll: bool
     limit: int
-    def __init__(self, executor_id: _Optional[bytes] = ..., executor_name: _Optional[str] = ..., hints: _Optional[_Iterable[_Union[StepRef, _Mapping]]] = ..., poll: _Optional[bool] = ..., limit: _Optional[int] = ...) -> None: ...
+    held: HeldLeases
+    def __init__(self, executor_id: _Optional[bytes] = ..., executor_name: _Optional[str] = ..., hints: _Optional[_Iterable[_Union[StepRef, _Mapping]]] = ..., poll: _Optional[bool] = ..., limit: _Optional[int] = ..., held: _Optional[_Union[HeldLeases, _Mapping]] = ...) -> None: ...
+
+class HeldLeases(_message.Message):
+    __slots__ = ("leases",)
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[Lease]
+    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ...) -> None: ...
 
 class ClaimStepsResponse(_message.Message):
     __slots__ = ("grants",)

@@ -108,7 +108,9 @@ class SchedulerServiceServicer:
     def ClaimSteps(self, request, context):
         """Leases QUEUED steps to an executor: those named by hints, and with `poll` any others, up to `limit`.
 
-        A step that this executor leases already is granted again, unchanged, so that a lost answer can be asked for again.
+        A lease that this executor has already is granted again, under the same token and renewed, so that an answer that was
+        lost can be asked for again: if a hint names its step, and by a `poll` that comes with `held`, but never if `held`
+        names the lease.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -18,6 +18,10 @@ LEFT JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]);
 -- name: database_now
 SELECT clock_timestamp();
 
+-- name: write_barrier
+-- Makes a transaction that has written nothing wait at its commit until the standbys have all that was written before.
+SELECT pg_logical_emit_message(true, 'taskforge', '');
+
 -- name: insert_runs
 -- A run id that exists is a call that was sent again.
 INSERT INTO runs (run_id, workflow, revision_id, state, seq, cause_kind, cause_trigger, cause_id, inputs, trigger,
@@ -149,6 +153,12 @@ WHERE s.state IN ('SUCCEEDED', 'FAILED');
 
 -- name: find_queued
 SELECT run_id, step FROM steps WHERE state = 'QUEUED' ORDER BY queued_at LIMIT :limit;
+
+-- name: find_leases_of
+-- Which of them are unknown to their executors is not asked here: planning that would cost more than reading them all.
+SELECT run_id, step, lease_token, executor_id FROM steps
+WHERE state = 'RUNNING' AND executor_id = ANY(:executor_ids::uuid[]) AND lease_until > clock_timestamp()
+LIMIT :limit;
 
 -- name: find_queued_since
 -- QUEUED for so long that their hint may be lost.
