@@ -137,6 +137,10 @@ SERVER_REASONS: Mapping[str, Entry] = {
     "FIELD_INVALID": Entry(ExitCode.USAGE, "Mend the field that the error names."),
     "PAGE_TOKEN_INVALID": Entry(ExitCode.USAGE, "Start the list again without the token."),
     "TOKEN_INVALID": Entry(ExitCode.FORBIDDEN, "`taskforge config list --origin` shows where the token comes from."),
+    "AUTHENTICATION_THROTTLED": Entry(
+        ExitCode.FORBIDDEN,
+        "Use the right token; `taskforge config list --origin` shows where the wrong one comes from.",
+    ),
     "PERMISSION_DENIED": Entry(ExitCode.FORBIDDEN, "Use a token that may do this."),
     "WORKFLOW_INVALID": Entry(ExitCode.INVALID, "`taskforge workflow validate PATH` shows each fault in its place."),
     "WORKFLOW_NOT_FOUND": Entry(ExitCode.NOT_FOUND, "`taskforge workflow list` shows what has been applied."),

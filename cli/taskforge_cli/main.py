@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, Sequence[Entry]] = {
         Entry("secret", "Store values that workflows may use and nobody may read."),
     ),
     "More": (
+        Entry("admin", "Look after an installation: check that nothing was lost."),
         Entry("api", "Make a raw call to the HTTP API."),
         Entry("context", "Choose between servers."),
         Entry("config", "See what is configured and where it came from."),

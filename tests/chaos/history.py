@@ -1,42 +1,30 @@
-"""Reads what the checker looks at from the database, at one moment."""
+"""What the database says about the runs of one workflow, read as the product reads it to check its invariants."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from tests.chaos.rows import AttemptRow, EventRow, History, LetterRow, RunRow, StepRow
+from taskforge.domain.workflow import Workflow
+from taskforge.invariants.rows import History
+from taskforge.language.parse import parse_workflow
+from taskforge.store import invariant_reads
+from taskforge.store.pool import Connection
+from taskforge.store.queries import load
 
-_RUNS = "SELECT run_id, state, seq, cause_kind, cause_id, ended_at FROM runs WHERE workflow = $1"
-_STEPS = """
-SELECT run_id, step, state, epoch, lease_token,
-       extract(epoch FROM clock_timestamp() - queued_at)::float8 AS queued_for,
-       extract(epoch FROM clock_timestamp() - lease_until)::float8 AS expired_for,
-       extract(epoch FROM clock_timestamp() - due_at)::float8 AS overdue_for
-FROM steps WHERE run_id = ANY($1)
-"""
-_ATTEMPTS = """
-SELECT run_id, step, epoch, attempt, outcome, lease_token, executor_id FROM attempts WHERE run_id = ANY($1)
-"""
-_EVENTS = """
-SELECT run_id, seq, step, from_state, to_state, cause, epoch, attempt, lease_token FROM events WHERE run_id = ANY($1)
-"""
-_LETTERS = "SELECT run_id, step, epoch, state FROM dead_letters WHERE run_id = ANY($1)"
-_TICKETS = "SELECT run_id, inputs->>'ticket' AS ticket FROM runs WHERE workflow = $1"
+_RUNS = "SELECT run_id FROM runs WHERE workflow = $1"
+_SOURCES = "SELECT revision_id, source FROM revisions WHERE workflow = $1"
+_TICKETS = "SELECT run_id, inputs->>'ticket' AS ticket FROM runs WHERE workflow = $1 AND inputs->>'ticket' IS NOT NULL"
 
 
 async def read_history(connection: Any, workflow: str) -> History:
-    """All runs of a workflow with everything that belongs to them."""
+    """All runs of a workflow with everything that belongs to them, at one moment, and their definitions."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        runs = [RunRow(**row) for row in await connection.fetch(_RUNS, workflow)]
-        ids = [run.run_id for run in runs]
-        return History(
-            runs=runs,
-            steps=[StepRow(**row) for row in await connection.fetch(_STEPS, ids)],
-            attempts=[AttemptRow(**row) for row in await connection.fetch(_ATTEMPTS, ids)],
-            events=[EventRow(**row) for row in await connection.fetch(_EVENTS, ids)],
-            letters=[LetterRow(**row) for row in await connection.fetch(_LETTERS, ids)],
-        )
+        ids = [row["run_id"] for row in await connection.fetch(_RUNS, workflow)]
+        sources = {row["revision_id"]: row["source"] for row in await connection.fetch(_SOURCES, workflow)}
+        found = await invariant_reads.read_runs(Connection(connection, load(invariant_reads.FILE)), ids)
+    return replace(found, workflows={revision: _compiled(source) for revision, source in sources.items()})
 
 
 async def read_tickets(connection: Any, workflow: str) -> dict[UUID, str]:
@@ -48,3 +36,9 @@ async def count_unfinished(connection: Any, workflow: str) -> int:
     """How many runs have not ended."""
     found = await connection.fetchval("SELECT count(*) FROM runs WHERE workflow = $1 AND ended_at IS NULL", workflow)
     return int(found)
+
+
+def _compiled(source: str) -> Workflow:
+    workflow = parse_workflow(source).workflow
+    assert workflow is not None, "a definition that was accepted cannot be compiled any more"
+    return workflow

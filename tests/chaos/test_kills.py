@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from taskforge.invariants.check import check
+from taskforge.invariants.resting import rests
+from taskforge.invariants.rows import History, Outside
 from tests.chaos.conftest import LEASE_SECONDS
 from tests.chaos.driver import Driver, Hook
 from tests.chaos.history import count_unfinished, read_history, read_tickets
-from tests.chaos.invariants import check, rests
 from tests.chaos.ledger import Ledger
-from tests.chaos.rows import History, Outside
 from tests.support.api import Api
 from tests.support.stack import OwnStack
 from tests.support.waiting import eventually
@@ -102,7 +103,7 @@ async def _at_rest(stack: OwnStack, name: str, driver: Driver, ledger: Ledger) -
         history = await read_history(connection, name)
         tickets = await read_tickets(connection, name)
     return history, Outside(
-        acknowledged=driver.acknowledged,
+        ops=driver.ops,
         ledger=ledger.lines(),
         tickets=tickets,
         callers=_CALLERS,

@@ -242,6 +242,25 @@ async def test_status_tells_where_the_server_is(cli: Cli, stack: Stack) -> None:
         assert {"gateway", "scheduler", "ingest", "edge"} <= {row["name"] for row in document["processes"]}
 
 
+async def test_a_check_finds_what_somebody_changed_in_the_database(
+    cli: Cli, own_stack: OwnStack, workflows: Workflows
+) -> None:
+    name = await workflows.apply(GREETING)
+    await cli("run", "start", name, "--wait")
+    clean = await cli("admin", "check", "--since", "1h", "--workflow", name)
+    assert (clean.output, clean.errors) == ("", "1 run, 5 steps, 0 schedules checked: no violation\n")
+    async with own_stack.database() as connection:
+        await connection.execute("UPDATE runs SET seq = seq + 1 WHERE workflow = $1", name)
+    broken = await cli("admin", "check", "--workflow", name, "-o", "json", expect=1)
+    assert [violation["invariant"] for violation in broken.json()["violations"]] == ["I5"]
+    async with own_stack.database() as connection:
+        await connection.execute("UPDATE runs SET seq = seq - 1 WHERE workflow = $1", name)
+
+
+async def test_everything_that_these_stories_did_holds(cli: Cli, own_stack: OwnStack) -> None:
+    assert (await cli("admin", "check", "-o", "json")).json()["violations"] == []
+
+
 async def test_the_doctor_finds_a_healthy_stack_healthy(cli: Cli, own_stack: OwnStack) -> None:
     checks = (await cli("doctor", "-o", "json")).json()["checks"]
     assert [check for check in checks if check["verdict"] == "fail"] == []

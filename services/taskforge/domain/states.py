@@ -95,5 +95,6 @@ STEP_TRANSITIONS: Mapping[StepState, frozenset[StepState]] = {
     StepState.SUCCEEDED: frozenset(),
     StepState.SKIPPED: frozenset(),
     StepState.FAILED: frozenset({StepState.QUEUED, StepState.PENDING}),
-    StepState.CANCELLED: frozenset({StepState.QUEUED, StepState.PENDING}),
+    # A redrive also skips at once what it finds on a branch that was not taken.
+    StepState.CANCELLED: frozenset({StepState.QUEUED, StepState.PENDING, StepState.SKIPPED}),
 }

@@ -11,6 +11,7 @@ from taskforge.gateway.auth import TokenTable
 from taskforge.gateway.compiler import Compiler
 from taskforge.gateway.config import GatewayConfig, read_config
 from taskforge.gateway.dead_letters import DeadLetterParts, DeadLetterService
+from taskforge.gateway.invariants import InvariantChecks
 from taskforge.gateway.names import IdSpace
 from taskforge.gateway.operations import Operations
 from taskforge.gateway.revisions import Revisions
@@ -30,6 +31,8 @@ from taskforge.runtime.server import Server
 from taskforge.security.keyring import KeyRing
 from taskforge.store.dead_letter_reads import DeadLetterReads
 from taskforge.store.definitions import Definitions
+from taskforge.store.guard import Guard
+from taskforge.store.invariant_reads import InvariantReads
 from taskforge.store.pool import Database
 from taskforge.store.run_reads import RunReads
 from taskforge.store.secrets import Secrets
@@ -49,11 +52,12 @@ _PATIENCE_SECONDS = 5.0
 
 
 class Gateway:
-    """Wires the parts. Serves at once; ready while the database answers and the tokens are known."""
+    """Wires the parts. Serves at once; ready while the database is as it must be and the tokens are known."""
 
     def __init__(self, config: GatewayConfig, keyring: KeyRing) -> None:
         self._config = config
         self._database = Database(config.database_url, size=_POOL_SIZE, application="taskforge-gateway")
+        self._guard = Guard(self._database, allow_unsafe=config.allow_unsafe_database)
         self._scheduler = Peer(
             config.scheduler, config.process.internal_token, unavailable_reason="SCHEDULER_UNAVAILABLE"
         )
@@ -68,7 +72,9 @@ class Gateway:
         self._add_definition_services()
         self._add_run_services()
         add_SecretServiceServicer_to_server(SecretService(Secrets(self._database), keyring), self._server.grpc)
-        add_SystemServiceServicer_to_server(SystemService(self._database, self._scheduler), self._server.grpc)
+        checks = InvariantChecks(InvariantReads(self._database), self._revisions)
+        system = SystemService(self._database, self._scheduler, checks)
+        add_SystemServiceServicer_to_server(system, self._server.grpc)
 
     async def start(self) -> None:
         """Listen; become ready in the background."""
@@ -125,8 +131,9 @@ class Gateway:
         add_DeadLetterServiceServicer_to_server(DeadLetterService(dead_letters), self._server.grpc)
 
     async def _tick(self) -> None:
-        """Read the tokens; readiness follows from whether that works."""
+        """Look at the database and read the tokens; readiness follows from whether that works."""
         try:
+            await self._guard.check()
             await self._tokens.refresh()
         except Unavailable:
             if time.monotonic() - self._last_contact > _PATIENCE_SECONDS:

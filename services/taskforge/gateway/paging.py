@@ -49,8 +49,11 @@ class Page(Generic[Cursor]):
         if len(rows) <= self.size:
             return rows, ""
         shown = rows[: self.size]
-        text = str(cursor(shown[-1])).encode()
-        return shown, base64.urlsafe_b64encode(self.binding + text).rstrip(b"=").decode()
+        return shown, self.token(cursor(shown[-1]))
+
+    def token(self, cursor: object) -> str:
+        """The token of the page after a cursor."""
+        return base64.urlsafe_b64encode(self.binding + str(cursor).encode()).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

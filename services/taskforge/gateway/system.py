@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from taskforge.domain.errors import Unavailable
 from taskforge.gateway.convert import timestamp
 from taskforge.gateway.deadlines import Context, seconds_left
+from taskforge.gateway.invariants import InvariantChecks
 from taskforge.runtime.client import Peer
 from taskforge.store import status
 from taskforge.store.pool import Database
@@ -26,8 +27,9 @@ _VERSION = version("taskforge")
 class SystemService(SystemServiceServicer):
     """See proto/taskforge/v1/system_service.proto."""
 
-    def __init__(self, database: Database, scheduler: Peer) -> None:
+    def __init__(self, database: Database, scheduler: Peer, checks: InvariantChecks) -> None:
         self._database = database
+        self._checks = checks
         self._health = health_pb2_grpc.HealthStub(scheduler.channel)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.Status:  # noqa: N802
@@ -43,6 +45,12 @@ class SystemService(SystemServiceServicer):
             postgres = pb.Component(name="postgres", healthy=False, message=store)
         answer.components.extend([postgres, scheduler, gateway])
         return answer
+
+    async def CheckInvariants(  # noqa: N802
+        self, request: pb.CheckInvariantsRequest, context: Context
+    ) -> pb.CheckInvariantsResponse:
+        """Check what must hold over one page of runs or ticks."""
+        return await self._checks.page(request)
 
     async def _store(self, seconds: float) -> StoreStatus | str:
         try:

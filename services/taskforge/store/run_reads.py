@@ -185,7 +185,7 @@ class RunReads:
         states = wanted.states or frozenset(RunState)
         values = {
             "before": before,
-            "lowest": _lowest_id(wanted.since),
+            "lowest": lowest_id(wanted.since),
             "since": wanted.since or _DAWN,
             "states": sorted(states),
             "limit": limit,
@@ -216,7 +216,7 @@ class RunReads:
         return [LogRow(**row) for row in rows]
 
 
-def _lowest_id(since: datetime | None) -> UUID:
+def lowest_id(since: datetime | None) -> UUID:
     """A bound that lets the database skip most of the history; `created_at` decides exactly."""
     if since is None:
         return UUID(int=0)

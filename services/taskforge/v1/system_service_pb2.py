@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taskforge/v1/system_service.proto\x12\x0ctaskforge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xed\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\ncomponents\x18\x03 \x03(\x0b\x32\x17.taskforge.v1.Component\x12\x13\n\x0b\x61\x63tive_runs\x18\x04 \x01(\x03\x12\x14\n\x0cqueued_steps\x18\x05 \x01(\x03\x12\x1d\n\x15oldest_queued_seconds\x18\x06 \x01(\x01\x12\x19\n\x11open_dead_letters\x18\x07 \x01(\x03\x12\x16\n\x0eschema_version\x18\x08 \x01(\x05\";\n\tComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t2f\n\rSystemService\x12U\n\tGetStatus\x12\x1e.taskforge.v1.GetStatusRequest\x1a\x14.taskforge.v1.Status\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!taskforge/v1/system_service.proto\x12\x0ctaskforge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xed\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\ncomponents\x18\x03 \x03(\x0b\x32\x17.taskforge.v1.Component\x12\x13\n\x0b\x61\x63tive_runs\x18\x04 \x01(\x03\x12\x14\n\x0cqueued_steps\x18\x05 \x01(\x03\x12\x1d\n\x15oldest_queued_seconds\x18\x06 \x01(\x01\x12\x19\n\x11open_dead_letters\x18\x07 \x01(\x03\x12\x16\n\x0eschema_version\x18\x08 \x01(\x05\";\n\tComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"|\n\x16\x43heckInvariantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa7\x01\n\x17\x43heckInvariantsResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x03\x12\r\n\x05steps\x18\x02 \x01(\x03\x12\x11\n\tschedules\x18\x03 \x01(\x03\x12\r\n\x05ticks\x18\x04 \x01(\x03\x12\x34\n\nviolations\x18\x05 \x03(\x0b\x32 .taskforge.v1.InvariantViolation\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"S\n\x12InvariantViolation\x12\x11\n\tinvariant\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t2\xe4\x01\n\rSystemService\x12U\n\tGetStatus\x12\x1e.taskforge.v1.GetStatusRequest\x1a\x14.taskforge.v1.Status\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/status\x12|\n\x0f\x43heckInvariants\x12$.taskforge.v1.CheckInvariantsRequest\x1a%.taskforge.v1.CheckInvariantsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/invariants:checkb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SYSTEMSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_SYSTEMSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/status'
+  _globals['_SYSTEMSERVICE'].methods_by_name['CheckInvariants']._loaded_options = None
+  _globals['_SYSTEMSERVICE'].methods_by_name['CheckInvariants']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/invariants:check'
   _globals['_GETSTATUSREQUEST']._serialized_start=114
   _globals['_GETSTATUSREQUEST']._serialized_end=132
   _globals['_STATUS']._serialized_start=135
   _globals['_STATUS']._serialized_end=372
   _globals['_COMPONENT']._serialized_start=374
   _globals['_COMPONENT']._serialized_end=433
-  _globals['_SYSTEMSERVICE']._serialized_start=435
-  _globals['_SYSTEMSERVICE']._serialized_end=537
+  _globals['_CHECKINVARIANTSREQUEST']._serialized_start=435
+  _globals['_CHECKINVARIANTSREQUEST']._serialized_end=559
+  _globals['_CHECKINVARIANTSRESPONSE']._serialized_start=562
+  _globals['_CHECKINVARIANTSRESPONSE']._serialized_end=729
+  _globals['_INVARIANTVIOLATION']._serialized_start=731
+  _globals['_INVARIANTVIOLATION']._serialized_end=814
+  _globals['_SYSTEMSERVICE']._serialized_start=817
+  _globals['_SYSTEMSERVICE']._serialized_end=1045
 # @@protoc_insertion_point(module_scope)

@@ -43,3 +43,43 @@ class Component(_message.Message):
     healthy: bool
     message: str
     def __init__(self, name: _Optional[str] = ..., healthy: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
+class CheckInvariantsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "workflow", "since")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    workflow: str
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., workflow: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CheckInvariantsResponse(_message.Message):
+    __slots__ = ("runs", "steps", "schedules", "ticks", "violations", "next_page_token")
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULES_FIELD_NUMBER: _ClassVar[int]
+    TICKS_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    runs: int
+    steps: int
+    schedules: int
+    ticks: int
+    violations: _containers.RepeatedCompositeFieldContainer[InvariantViolation]
+    next_page_token: str
+    def __init__(self, runs: _Optional[int] = ..., steps: _Optional[int] = ..., schedules: _Optional[int] = ..., ticks: _Optional[int] = ..., violations: _Optional[_Iterable[_Union[InvariantViolation, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class InvariantViolation(_message.Message):
+    __slots__ = ("invariant", "run", "step", "message")
+    INVARIANT_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    invariant: str
+    run: str
+    step: str
+    message: str
+    def __init__(self, invariant: _Optional[str] = ..., run: _Optional[str] = ..., step: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...

@@ -40,6 +40,11 @@ class SystemServiceStub:
                 request_serializer=taskforge_dot_v1_dot_system__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=taskforge_dot_v1_dot_system__service__pb2.Status.FromString,
                 _registered_method=True)
+        self.CheckInvariants = channel.unary_unary(
+                '/taskforge.v1.SystemService/CheckInvariants',
+                request_serializer=taskforge_dot_v1_dot_system__service__pb2.CheckInvariantsRequest.SerializeToString,
+                response_deserializer=taskforge_dot_v1_dot_system__service__pb2.CheckInvariantsResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer:
@@ -55,6 +60,20 @@ class SystemServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckInvariants(self, request, context):
+        """Checks what must hold whatever fails, over what the database holds: every run's steps, attempts, history and dead
+        letters against each other and against its definition, and every schedule's ticks against what was due.
+
+        An answer is one page: of runs, newest first, and after the last of them of schedules. Each is read at one moment;
+        nothing is locked, and runs go on. Runs that are accepted meanwhile are not looked at. A violation is a fault of
+        TaskForge or of the database, never of a workflow.
+
+        Errors: FIELD_INVALID, PAGE_TOKEN_INVALID, STORE_UNAVAILABLE. Idempotent: it only reads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +81,11 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=taskforge_dot_v1_dot_system__service__pb2.GetStatusRequest.FromString,
                     response_serializer=taskforge_dot_v1_dot_system__service__pb2.Status.SerializeToString,
+            ),
+            'CheckInvariants': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckInvariants,
+                    request_deserializer=taskforge_dot_v1_dot_system__service__pb2.CheckInvariantsRequest.FromString,
+                    response_serializer=taskforge_dot_v1_dot_system__service__pb2.CheckInvariantsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +116,33 @@ class SystemService:
             '/taskforge.v1.SystemService/GetStatus',
             taskforge_dot_v1_dot_system__service__pb2.GetStatusRequest.SerializeToString,
             taskforge_dot_v1_dot_system__service__pb2.Status.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckInvariants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskforge.v1.SystemService/CheckInvariants',
+            taskforge_dot_v1_dot_system__service__pb2.CheckInvariantsRequest.SerializeToString,
+            taskforge_dot_v1_dot_system__service__pb2.CheckInvariantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,10 +42,10 @@ def test_only_failed_and_cancelled_are_ever_left_again() -> None:
     assert {state for state in STEP_FINAL if STEP_TRANSITIONS[state]} == {StepState.FAILED, StepState.CANCELLED}
 
 
-def test_a_redrive_leads_back_to_where_work_is_waiting() -> None:
+def test_a_redrive_leads_back_to_where_work_is_waiting_or_skips_it_at_once() -> None:
     assert {target for state in RUN_FINAL for target in RUN_TRANSITIONS[state]} == {RunState.RUNNING}
     redriven = {target for state in STEP_FINAL for target in STEP_TRANSITIONS[state]}
-    assert redriven == {StepState.QUEUED, StepState.PENDING}
+    assert redriven == {StepState.QUEUED, StepState.PENDING, StepState.SKIPPED}
 
 
 def test_every_state_that_is_not_final_can_end() -> None:
