@@ -148,13 +148,14 @@ class Carrier:
             await self._logs.append(lines, holding)
         accepts = self.accepts_more and run is not None and not isinstance(stretch.first.outcome, Released)
         message = stretch.to_message(accept_next=accepts, known=run.known if run is not None else ())
+        asked_at = asyncio.get_running_loop().time()
         result = await self._complete(message, holding)
         count_stretch(pb.StretchResult.Kind.Name(result.kind))
         if result.kind == pb.StretchResult.KIND_REJECTED:
             await self._report_instead(stretch, result.error, holding)
         if result.kind not in _TAKEN or not result.HasField("next"):
             return None
-        return result.next if self._holdings.move(holding, result.next) else None
+        return result.next if self._holdings.move(holding, result.next, asked_at=asked_at) else None
 
     async def _report_instead(self, stretch: Stretch, reason: pb.ItemError, holding: Holding) -> None:
         """The scheduler will not store a stretch: report as much of it as it takes."""

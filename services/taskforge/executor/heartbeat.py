@@ -8,7 +8,7 @@ from contextlib import suppress
 import structlog
 
 from taskforge.domain.errors import TaskforgeError
-from taskforge.executor.holdings import Holding, Holdings, Signal
+from taskforge.executor.holdings import Holding, Holdings, Signal, lease_fields
 from taskforge.executor.metrics import LEASES_LOST
 from taskforge.executor.scheduler_client import SchedulerClient
 from taskforge.failpoints import Point, reach
@@ -46,6 +46,7 @@ class Heartbeat:
         if not held:
             return True
         await reach(Point.RENEWING)
+        asked_at = asyncio.get_running_loop().time()
         try:
             results = await self._scheduler.renew([lease for _, lease in held], timeout=max(self._interval, 1.0))
         except TaskforgeError as error:
@@ -53,7 +54,7 @@ class Heartbeat:
             return False
         for (holding, lease), result in zip(held, results, strict=True):
             if holding.lease is lease:  # else the step has ended meanwhile
-                _apply(holding, result)
+                _apply(holding, result, asked_at)
         return _RESULT.RESULT_BUSY not in results
 
     @property
@@ -81,10 +82,10 @@ class Heartbeat:
                     await self._holdings.shortened.wait()
 
 
-def _apply(holding: Holding, result: int) -> None:
+def _apply(holding: Holding, result: int, asked_at: float) -> None:
     match result:
         case _RESULT.RESULT_RENEWED | _RESULT.RESULT_STOP:
-            holding.renewed()
+            holding.renewed(asked_at=asked_at)
             if result == _RESULT.RESULT_STOP:
                 holding.interrupt(Signal.STOP)
         case _RESULT.RESULT_LOST:
@@ -94,4 +95,5 @@ def _apply(holding: Holding, result: int) -> None:
 def _lose(holding: Holding) -> None:
     if holding.signal is not Signal.LOST:
         LEASES_LOST.inc()
+        log.debug("lease_lost", **lease_fields(holding.lease))
         holding.interrupt(Signal.LOST)

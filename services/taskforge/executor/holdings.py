@@ -32,31 +32,42 @@ class Interrupted(Exception):
 class Holding:
     """One task and the lease it works under; a continuation gives the task another lease."""
 
-    def __init__(self, grant: Grant, task: asyncio.Task[None] | None = None) -> None:
-        self.task = task
+    def __init__(self, grant: Grant, *, asked_at: float) -> None:
+        self.task: asyncio.Task[None] | None = None
         self.signal: Signal | None = None
         self.acting = False  #: whether an action has begun under this lease
         self.settled = False  #: whether the scheduler has said what became of this lease
         self._can_interrupt = False
-        self.take(grant)
+        self.take(grant, asked_at=asked_at)
 
-    def take(self, grant: Grant) -> None:
+    def take(self, grant: Grant, *, asked_at: float) -> None:
         """Work under a fresh lease from now on. What was said about the last one is forgotten, except to release."""
         self.lease: Lease = grant.lease
         self.lease_seconds = grant.lease_milliseconds / 1000
         self.acting = self.settled = False
         if self.signal is not Signal.RELEASE:
             self.signal = None
-        self.renewed()
+        self.renewed(asked_at=asked_at)
 
-    def renewed(self) -> None:
-        """The lease is good for its full length again, counted from an answer that has just come."""
-        self.good_until = asyncio.get_running_loop().time() + self.lease_seconds
+    def renewed(self, *, asked_at: float) -> None:
+        """The lease is good for its full length again, counted from when it was asked for, on the event loop's clock.
+
+        The answer may have been long under way, or this process asleep since it came: the database began to count
+        some time after the question.
+        """
+        self.good_until = asked_at + self.lease_seconds
 
     @property
     def has_run_out(self) -> bool:
-        """Whether the lease is surely gone. The database granted it before its answer came, so it is no younger."""
+        """Whether the lease may be gone: the database has not taken it away before."""
         return asyncio.get_running_loop().time() > self.good_until
+
+    async def about_to_act(self) -> None:
+        """The last moment before an outside effect: whoever slept for longer than the lease must not have it."""
+        if self.has_run_out:
+            self.interrupt(Signal.LOST)
+            await asyncio.sleep(0)  # where the interruption arrives
+        self.acting = True
 
     def interrupt(self, signal: Signal) -> None:
         """Interrupt the work at once if it can be, else before its next part that can."""
@@ -120,22 +131,22 @@ class Holdings:
         """Those, and all that are worked under."""
         return [*(holding.lease for holding in self._all), *self.given_up]
 
-    def add(self, grant: Grant) -> Holding | None:
-        """Hold a new lease; None if it is held already, or was."""
+    def add(self, grant: Grant, *, asked_at: float) -> Holding | None:
+        """Hold a new lease; None if it is held already, or was. `asked_at` is on the event loop's clock."""
         if not self._displace(grant.lease):
             return None
-        holding = Holding(grant)
+        holding = Holding(grant, asked_at=asked_at)
         self._all.add(holding)
         self._keep(holding)
         HELD.set(len(self._all))
         return holding
 
-    def move(self, holding: Holding, grant: Grant) -> bool:
+    def move(self, holding: Holding, grant: Grant, *, asked_at: float) -> bool:
         """Give a holding its next lease; False if somebody else here holds it, or did."""
         if not self._displace(grant.lease):
             return False
         self._forget(holding)
-        holding.take(grant)
+        holding.take(grant, asked_at=asked_at)
         self._keep(holding)
         return True
 
@@ -174,3 +185,8 @@ class Holdings:
         key = (lease.run_id, lease.step)
         if self._by_step.get(key) is holding:
             del self._by_step[key]
+
+
+def lease_fields(lease: Lease) -> dict[str, object]:
+    """A lease as the fields of a log line."""
+    return {"run": lease.run_id.hex(), "step": lease.step, "token": lease.token}

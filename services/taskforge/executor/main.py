@@ -46,7 +46,7 @@ class Executor:
 
     def __init__(self, config: ExecutorConfig, keyring: KeyRing) -> None:
         self._config = config
-        executor_id = new_id()
+        self._id = executor_id = new_id()
         self._peer = Peer(config.scheduler, config.process.internal_token, unavailable_reason="SCHEDULER_UNAVAILABLE")
         scheduler = SchedulerClient(self._peer, executor_id=executor_id, name=f"{socket.gethostname()}:{os.getpid()}")
         self._consumer: Consumer = make_consumer(config.redis_url)
@@ -88,6 +88,8 @@ class Executor:
         self._heartbeat.start()
         self._worker.start()
         self._readiness.start()
+        # A run's history names executors by id; this line says which process one is.
+        log.info("executor_ready", executor=str(self._id), pid=os.getpid(), slots=self._config.slots)
 
     async def stop(self) -> None:
         """Take no more work, let steps end while their leases are kept, hand back the rest, close everything."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
 
 from taskforge.domain.errors import TaskforgeError
-from taskforge.executor.holdings import Holding
+from taskforge.executor.holdings import Holding, lease_fields
 from taskforge.executor.metrics import LOG_LINES_REFUSED
 from taskforge.executor.patience import insist, pause_seconds
 from taskforge.executor.scheduler_client import SchedulerClient
@@ -16,6 +17,7 @@ from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.batcher import Batcher
 
 _MAX_REFUSALS = 3
+_KIND = pb.StretchResult.Kind
 
 log = structlog.get_logger()
 
@@ -37,15 +39,26 @@ class Completer:
         that is reported next would be told that its lease is stale.
         """
         refusals = 0
+        asked_at = time.monotonic()
+
+        async def ask() -> pb.StretchResult:
+            nonlocal asked_at
+            asked_at = time.monotonic()
+            return await self._batcher.submit(stretch)
+
         while True:
             try:
-                return await insist(lambda: self._batcher.submit(stretch), holding)
+                result = await insist(ask, holding)
             except TaskforgeError as error:
                 refusals += 1
                 log.error("stretch_refused", run=stretch.lease.run_id.hex(), reason=error.reason, times=refusals)
                 if refusals >= _MAX_REFUSALS:
                     refused = pb.ItemError(reason=error.reason, message=error.message)
                     return pb.StretchResult(kind=pb.StretchResult.KIND_REJECTED, error=refused)
+            else:
+                told = {"answer": _KIND.Name(result.kind), "seconds": round(time.monotonic() - asked_at, 6)}
+                log.debug("stretch_answered", **lease_fields(stretch.lease), **told)
+                return result
             await asyncio.sleep(pause_seconds(refusals))
 
     async def drain(self) -> None:

@@ -104,7 +104,8 @@ class StepRunner:
             log=lines,
             numbers=lines.numbers,
         )
-        holding.acting = holding.acting or not plan.step.is_pure
+        if not plan.step.is_pure:
+            await holding.about_to_act()
         return await action(attempt)
 
     def _masker(self, run: RunView) -> Masker:

@@ -92,6 +92,7 @@ class Worker:
         hints = self._take_hints(limit)
         poll = self._seconds_to_poll <= 0
         self._claiming = len(hints)
+        asked_at = asyncio.get_running_loop().time()
         try:
             held = self._holdings.known if poll else self._holdings.given_up
             grants = await self._scheduler.claim(hints, poll=poll, limit=limit, held=held)
@@ -102,7 +103,8 @@ class Worker:
             return
         finally:
             self._claiming = 0
-        self._answered(grants, poll=poll, limit=limit)
+        self._hold(grants, asked_at)
+        self._answered(len(grants), poll=poll, limit=limit)
 
     @property
     def _free(self) -> int:
@@ -126,18 +128,20 @@ class Worker:
         # Somebody here may have got hold of the step since the hint was read.
         return [(run_id, step) for run_id, step in taken if not self._holdings.holds(run_id.bytes, step)]
 
-    def _answered(self, grants: Sequence[Grant], *, poll: bool, limit: int) -> None:
+    def _hold(self, grants: Sequence[Grant], asked_at: float) -> None:
         for grant in grants:
-            holding = self._holdings.add(grant)
+            holding = self._holdings.add(grant, asked_at=asked_at)
             if holding is not None:
                 name = f"carry-{grant.lease.run_id.hex()}"
                 holding.task = asyncio.create_task(self._carrier.carry(grant, holding), name=name)
-        CLAIMED.observe(len(grants))
+
+    def _answered(self, granted: int, *, poll: bool, limit: int) -> None:
+        CLAIMED.observe(granted)
         self._heard_at = asyncio.get_running_loop().time()
         self._failures = 0
         if poll:
             self._polled_at = self._heard_at
-            self._poll_at_once = len(grants) >= limit
+            self._poll_at_once = granted >= limit
             self._jitter = 0.5 + fraction() / 2
         self._on_hearing(True)
 

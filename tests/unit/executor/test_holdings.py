@@ -16,6 +16,14 @@ def grant(step: int = 0, token: int = 1, lease_seconds: float = 30.0) -> pb.Gran
     return pb.Grant(lease=lease, lease_milliseconds=int(lease_seconds * 1000))
 
 
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def held(one: pb.Grant) -> Holding:
+    return Holding(one, asked_at=loop_time())
+
+
 async def work(holding: Holding, begun: asyncio.Event) -> str:
     try:
         with holding.interruptible():
@@ -37,7 +45,7 @@ async def at_work(holding: Holding) -> asyncio.Task[str]:
 
 @pytest.mark.parametrize("signal", list(Signal))
 async def test_work_is_interrupted_with_the_reason(signal: Signal) -> None:
-    holding = Holding(grant())
+    holding = held(grant())
     task = await at_work(holding)
     holding.interrupt(signal)
     assert await task == signal.name
@@ -45,13 +53,13 @@ async def test_work_is_interrupted_with_the_reason(signal: Signal) -> None:
 
 
 async def test_an_interruption_between_interruptible_parts_waits_for_the_next_one() -> None:
-    holding = Holding(grant())
+    holding = held(grant())
     holding.interrupt(Signal.STOP)
     assert await work(holding, asyncio.Event()) == "STOP"
 
 
 async def test_a_higher_signal_overrules_a_lower_one_and_not_the_other_way_round() -> None:
-    holding = Holding(grant())
+    holding = held(grant())
     holding.interrupt(Signal.STOP)
     holding.interrupt(Signal.RELEASE)
     assert await work(holding, asyncio.Event()) == "STOP"
@@ -60,34 +68,34 @@ async def test_a_higher_signal_overrules_a_lower_one_and_not_the_other_way_round
 
 
 async def test_somebody_elses_cancellation_stays_one() -> None:
-    task = await at_work(Holding(grant()))
+    task = await at_work(held(grant()))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
 async def test_a_deadline_inside_is_still_a_deadline() -> None:
-    holding = Holding(grant())
+    holding = held(grant())
     with pytest.raises(TimeoutError), holding.interruptible():
         async with asyncio.timeout(0.001):
             await asyncio.Event().wait()
 
 
 async def test_a_new_lease_forgets_what_was_said_about_the_old_one_but_not_that_the_executor_leaves() -> None:
-    holding = Holding(grant())
+    holding = held(grant())
     holding.interrupt(Signal.LOST)
-    holding.take(grant(1))
+    holding.take(grant(1), asked_at=loop_time())
     assert holding.signal is None
     holding.interrupt(Signal.RELEASE)
-    holding.take(grant(2))
+    holding.take(grant(2), asked_at=loop_time())
     assert holding.signal is Signal.RELEASE
 
 
 async def test_a_lease_is_held_once() -> None:
     holdings = Holdings()
-    holding = holdings.add(grant())
+    holding = holdings.add(grant(), asked_at=loop_time())
     assert holding is not None
-    assert holdings.add(grant()) is None
+    assert holdings.add(grant(), asked_at=loop_time()) is None
     assert len(holdings) == 1
     assert holdings.holds(b"\x01" * 16, 0)
     holdings.drop(holding)
@@ -97,8 +105,8 @@ async def test_a_lease_is_held_once() -> None:
 
 async def test_a_newer_lease_of_the_same_step_means_that_the_older_is_lost() -> None:
     holdings = Holdings()
-    old = holdings.add(grant(token=1))
-    new = holdings.add(grant(token=2))
+    old = holdings.add(grant(token=1), asked_at=loop_time())
+    new = holdings.add(grant(token=2), asked_at=loop_time())
     assert old is not None
     assert new is not None
     assert old.signal is Signal.LOST
@@ -108,11 +116,11 @@ async def test_a_newer_lease_of_the_same_step_means_that_the_older_is_lost() -> 
 
 async def test_a_continuation_that_another_task_holds_is_left_to_it() -> None:
     holdings = Holdings()
-    one, other = holdings.add(grant(0)), holdings.add(grant(1))
+    one, other = holdings.add(grant(0), asked_at=loop_time()), holdings.add(grant(1), asked_at=loop_time())
     assert one is not None
     assert other is not None
-    assert not holdings.move(one, grant(1))
-    assert holdings.move(one, grant(2))
+    assert not holdings.move(one, grant(1), asked_at=loop_time())
+    assert holdings.move(one, grant(2), asked_at=loop_time())
     assert not holdings.holds(b"\x01" * 16, 0)
 
 
@@ -120,12 +128,12 @@ async def test_shorter_leases_wake_the_heartbeat_and_ends_free_slots() -> None:
     holdings = Holdings()
     freed: list[int] = []
     holdings.when_free(lambda: freed.append(len(holdings)))
-    holding = holdings.add(grant(0, lease_seconds=30))
+    holding = holdings.add(grant(0, lease_seconds=30), asked_at=loop_time())
     assert holdings.shortened.is_set()
     holdings.shortened.clear()
-    holdings.add(grant(1, lease_seconds=30))
+    holdings.add(grant(1, lease_seconds=30), asked_at=loop_time())
     assert not holdings.shortened.is_set()
-    holdings.add(grant(2, lease_seconds=3))
+    holdings.add(grant(2, lease_seconds=3), asked_at=loop_time())
     assert holdings.shortened.is_set()
     assert holdings.lease_seconds == 3
     assert holding is not None
@@ -134,35 +142,35 @@ async def test_shorter_leases_wake_the_heartbeat_and_ends_free_slots() -> None:
 
 
 async def test_a_lease_runs_out_by_the_clock() -> None:
-    assert not Holding(grant(lease_seconds=30)).has_run_out
-    assert Holding(grant(lease_seconds=-1)).has_run_out
+    assert not held(grant(lease_seconds=30)).has_run_out
+    assert held(grant(lease_seconds=-1)).has_run_out
 
 
 async def test_what_has_ended_is_not_begun_again_by_an_answer_that_comes_late() -> None:
     holdings = Holdings()
-    holding = holdings.add(grant(0))
+    holding = holdings.add(grant(0), asked_at=loop_time())
     assert holding is not None
     holding.settled = True
-    assert holdings.move(holding, grant(1))
-    assert holdings.add(grant(0)) is None
+    assert holdings.move(holding, grant(1), asked_at=loop_time())
+    assert holdings.add(grant(0), asked_at=loop_time()) is None
     holding.settled = True
     holdings.drop(holding)
-    other = holdings.add(grant(2))
+    other = holdings.add(grant(2), asked_at=loop_time())
     assert other is not None
-    assert holdings.add(grant(1)) is None
-    assert not holdings.move(other, grant(1))
+    assert holdings.add(grant(1), asked_at=loop_time()) is None
+    assert not holdings.move(other, grant(1), asked_at=loop_time())
     assert holdings.known == [other.lease]
 
 
 async def test_a_later_lease_of_a_step_that_has_ended_is_another_one() -> None:
     holdings = Holdings()
-    old, new = holdings.add(grant(token=1)), holdings.add(grant(token=2))
+    old, new = holdings.add(grant(token=1), asked_at=loop_time()), holdings.add(grant(token=2), asked_at=loop_time())
     assert old is not None
     assert new is not None
     holdings.drop(new)
     holdings.drop(old)  # it ends after the one that took its place, which is not forgotten for that
-    assert holdings.add(grant(token=2)) is None
-    assert holdings.add(grant(token=3)) is not None
+    assert holdings.add(grant(token=2), asked_at=loop_time()) is None
+    assert holdings.add(grant(token=3), asked_at=loop_time()) is not None
 
 
 async def test_what_was_given_up_is_named_until_it_has_surely_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +178,7 @@ async def test_what_was_given_up_is_named_until_it_has_surely_run_out(monkeypatc
     now = loop.time()
     monkeypatch.setattr(loop, "time", lambda: now)
     holdings = Holdings()
-    settled, given_up = holdings.add(grant(0)), holdings.add(grant(1))
+    settled, given_up = holdings.add(grant(0), asked_at=loop_time()), holdings.add(grant(1), asked_at=loop_time())
     assert settled is not None
     assert given_up is not None
     settled.settled = True
@@ -180,7 +188,31 @@ async def test_what_was_given_up_is_named_until_it_has_surely_run_out(monkeypatc
 
     now += 30 + 2 * ANSWER_SECONDS - 1
     assert holdings.known == [given_up.lease]
-    assert holdings.add(grant(0)) is not None  # no answer takes that long
-    assert holdings.add(grant(1)) is None
+    assert holdings.add(grant(0), asked_at=loop_time()) is not None  # no answer takes that long
+    assert holdings.add(grant(1), asked_at=loop_time()) is None
     now += 2
     assert holdings.given_up == []
+
+
+async def test_a_lease_counts_from_when_it_was_asked_for() -> None:
+    assert not Holding(grant(lease_seconds=30), asked_at=loop_time() - 29).has_run_out
+    assert Holding(grant(lease_seconds=30), asked_at=loop_time() - 31).has_run_out
+    holding = held(grant(lease_seconds=30))
+    holding.renewed(asked_at=loop_time() - 31)
+    assert holding.has_run_out
+
+
+async def test_whoever_slept_for_longer_than_the_lease_does_not_act() -> None:
+    holding = Holding(grant(lease_seconds=30), asked_at=loop_time() - 31)
+
+    async def act() -> str:
+        try:
+            with holding.interruptible():
+                await holding.about_to_act()
+                return "acted"
+        except Interrupted as interrupted:
+            return interrupted.signal.name
+
+    holding.task = asyncio.create_task(act())  # type: ignore[assignment]
+    assert await holding.task == "LOST"
+    assert not holding.acting

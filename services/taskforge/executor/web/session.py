@@ -21,10 +21,14 @@ def open_session(policy: EgressPolicy) -> aiohttp.ClientSession:
         ttl_dns_cache=10,
         socket_factory=policy.make_socket,
     )
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),  # the step's own deadline is total
         auto_decompress=False,
         trust_env=False,
     )
+    # By itself it would send GET, PUT and DELETE again when a connection breaks: a second effect in one attempt, of
+    # which the retry policy and `at_most_once` know nothing. There is no public way to say so.
+    session._retry_connection = False
+    return session
