@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +60,20 @@ class Database:
             await connection.close()
 
 
+#: As the product runs it: what is committed survives.
+DURABLE = {"listen_addresses": "", "max_connections": "100", "shared_buffers": "64MB", "jit": "off"}
+
+
 class PostgresCluster:
     """A PostgreSQL server whose data and socket are below one short folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] = _SETTINGS) -> None:
+        self._settings = settings
         self._account = unprivileged_account()
         self.folder = folder / "pg"
         self.folder.mkdir(mode=0o700)
-        _hand_over(folder, self.folder, self._account)
-        self._bin = _binaries(folder, self._account)
+        hand_over(folder, self.folder, self._account)
+        self._bin = server_programs(folder, self._account)
         self._data = self.folder / "data"
         self._process: Process | None = None
         self._initialise()
@@ -82,7 +87,12 @@ class PostgresCluster:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
-        settings = [argument for name, value in _SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+        self.spawn()
+        self.process.ready_when(lambda: "database system is ready to accept connections" in self.process.output())
+
+    def spawn(self) -> Process:
+        """Start the server; it may recover from a crash for a while."""
+        settings = [argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")]
         log = self.folder / "server.log"
         log.unlink(missing_ok=True)
         self._process = Process(
@@ -91,7 +101,7 @@ class PostgresCluster:
             env=clean_environment() | {"TZ": "UTC"},
             account=self._account,
         )
-        self._process.ready_when(lambda: "database system is ready to accept connections" in self.process.output())
+        return self._process
 
     def stop(self) -> None:
         """Stop without waiting for clients; committed data is there after the next start."""
@@ -149,14 +159,15 @@ class PostgresCluster:
         )
 
 
-def _hand_over(base: Path, folder: Path, account: Account | None) -> None:
+def hand_over(base: Path, folder: Path, account: Account | None) -> None:
+    """Give a folder below `base` to the account that the server runs as."""
     if account is None:
         return
     base.chmod(0o711)  # may be walked through, not listed
     os.chown(folder, account.uid, account.gid)
 
 
-def _binaries(folder: Path, account: Account | None) -> Path:
+def server_programs(folder: Path, account: Account | None) -> Path:
     """The folder of the server's programs, copied when the account that runs them cannot reach the original."""
     chosen = os.environ.get("TASKFORGE_TEST_POSTGRES_BIN")
     if chosen:

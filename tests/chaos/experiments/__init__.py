@@ -1,0 +1,1 @@
+"""The experiments of the fault catalogue, by theme."""
