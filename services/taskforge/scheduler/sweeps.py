@@ -72,7 +72,9 @@ class Sweeper:
         """Queue RETRYING steps whose delay is over. Returns how many."""
 
         def event(turn: RunTurn, step: int) -> Event | None:
-            return RetryDue(step=step) if turn.view(step).state is StepState.RETRYING else None
+            row = turn.step_row(step)
+            # It may have run and failed once more since it was found: then its next delay is not over yet.
+            return RetryDue(step=step) if row is not None and row.is_due else None
 
         count = await self._sweep_steps("find_due", event)
         if count:
@@ -89,10 +91,12 @@ class Sweeper:
         """Stop runs whose timeout has passed. Returns how many."""
         async with self._database.connection(store.FILE) as connection:
             rows = await connection.rows("find_overdue_runs", limit=LIMIT)
-        return await self._apply(
-            [(row["run_id"], 0) for row in rows],
-            lambda _turn, _step: CancelRequested(reason="run_timed_out", error=RUN_TIMED_OUT),
-        )
+
+        def event(turn: RunTurn, _step: int) -> Event | None:
+            # It may have been stopped and retried since it was found: then it has a new deadline.
+            return CancelRequested(reason="run_timed_out", error=RUN_TIMED_OUT) if turn.row.is_overdue else None
+
+        return await self._apply([(row["run_id"], 0) for row in rows], event)
 
     async def rehint(self) -> int:
         """Make known again what has been QUEUED for long, unless executors have plenty to read anyway."""
@@ -106,12 +110,12 @@ class Sweeper:
         _REHINTED.inc(len(rows))
         return len(rows)
 
-    async def is_queue_full(self, limit: int) -> bool:
-        """Whether `limit` steps or more wait for an executor."""
+    async def count_queued(self, limit: int) -> int:
+        """How many steps wait for an executor; no more than `limit` are counted."""
         async with self._database.connection(store.FILE) as connection:
             count: int = await connection.value("count_queued", limit=limit)
         _QUEUED.set(count)
-        return count >= limit
+        return count
 
     async def _sweep_steps(self, query: str, event: Callable[[RunTurn, int], Event | None]) -> int:
         async with self._database.connection(store.FILE) as connection:

@@ -35,6 +35,7 @@ class RunRow:
     state: RunState
     seq: int
     error: StepError | None
+    is_overdue: bool = False  #: its timeout has passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class StepRow:
     view: StepView
     executor_id: UUID | None
     lease_alive: bool
+    is_due: bool  #: a RETRYING step's delay is over
     result_hash: bytes | None
     started_at: datetime | None
 
@@ -131,6 +133,7 @@ async def lock_runs(connection: Connection, run_ids: Iterable[UUID]) -> dict[UUI
             state=RunState(row["state"]),
             seq=row["seq"],
             error=error_from_json(row["error"]),
+            is_overdue=bool(row["is_overdue"]),
         )
         for row in rows
     }
@@ -165,6 +168,7 @@ def _step_row(row: Mapping[str, Any], now: datetime) -> StepRow:
         view=view,
         executor_id=row["executor_id"],
         lease_alive=bool(row["lease_alive"]),
+        is_due=bool(row["is_due"]),
         result_hash=row["result_hash"],
         started_at=row["started_at"],
     )

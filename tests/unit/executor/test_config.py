@@ -15,7 +15,7 @@ def variables(folder: Path, **overrides: str) -> dict[str, str]:
     ring, token = folder / "ring.json", folder / "token"
     ring.touch(mode=0o600)
     ring.write_text(KeyRing.generate().to_json())
-    token.write_text("t" * 40)
+    token.write_text("0123456789abcdef" * 3)
     return {
         "TASKFORGE_LISTEN": "unix:/tmp/x.sock",
         "TASKFORGE_SCHEDULER": "127.0.0.1:7612",

@@ -2,7 +2,7 @@
 
 -- name: lock_runs
 -- The order makes two batches wait for each other instead of deadlocking.
-SELECT run_id, workflow, revision_id, state, seq, error
+SELECT run_id, workflow, revision_id, state, seq, error, deadline_at < clock_timestamp() AS is_overdue
 FROM runs
 WHERE run_id = ANY(:run_ids::uuid[])
 ORDER BY run_id
@@ -11,7 +11,7 @@ FOR UPDATE;
 -- name: read_steps
 -- Read after the lock, in a statement of its own, so that it sees what the lock waited for. Always returns the time.
 SELECT n.now, s.run_id, s.step, s.state, s.epoch, s.attempt, s.failures, s.crashes, s.lease_token, s.executor_id,
-       s.lease_until > n.now AS lease_alive, s.branch, s.result_hash, s.started_at, s.first_started_at
+       s.lease_until > n.now AS lease_alive, s.due_at <= n.now AS is_due, s.branch, s.result_hash, s.started_at, s.first_started_at
 FROM (SELECT clock_timestamp() AS now) AS n
 LEFT JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]);
 

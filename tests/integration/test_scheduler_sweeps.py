@@ -1,0 +1,94 @@
+"""Sweeps race with other schedulers: what was found is looked at again under the run's lock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from taskforge.runtime.ids import new_id
+from tests.support.engine import Engine, failed, stretch
+from tests.support.postgres import Database
+from tests.support.waiting import eventually
+
+RETRIED = """
+name: demo
+steps:
+  - id: only
+    http: {method: GET, url: "http://localhost/"}
+    retry: {max_attempts: 3, initial: 1h, max: 1h, on: [5xx]}
+"""
+ALICE = new_id()
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[Engine]:
+    engine = Engine(database)
+    yield engine
+    await engine.close()
+
+
+@asynccontextmanager
+async def another_scheduler(database: Database, run: UUID) -> AsyncIterator[Any]:
+    """A transaction of somebody else's that holds the run; what it does is committed at the end of the block."""
+    async with database.connect() as connection, connection.transaction():
+        await connection.execute("SELECT 1 FROM runs WHERE run_id = $1 FOR UPDATE", run)
+        yield connection
+
+
+async def until_somebody_waits_for_a_lock(database: Database) -> None:
+    async def check() -> None:
+        async with database.connect() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    await eventually(check)
+
+
+async def test_a_step_that_failed_again_meanwhile_waits_for_its_whole_backoff(
+    database: Database, engine: Engine
+) -> None:
+    run = await engine.start(await engine.revision(RETRIED))
+    [grant] = await engine.claim(ALICE)
+    await engine.report(ALICE, stretch(grant.lease, failed(0, status=503)))
+    await engine.execute("UPDATE steps SET due_at = clock_timestamp() - interval '1 second'")
+
+    async with another_scheduler(database, run) as other:
+        sweep = asyncio.create_task(engine.sweeper.queue_due_retries())
+        await until_somebody_waits_for_a_lock(database)
+        # The other one queued it, it was claimed, failed once more, and is due in an hour.
+        await other.execute("UPDATE steps SET due_at = clock_timestamp() + interval '1 hour', lease_token = 2")
+
+    assert await sweep == 0
+    assert await engine.step_states(run) == {0: "RETRYING"}
+
+
+async def test_a_run_that_was_retried_meanwhile_is_not_stopped(database: Database, engine: Engine) -> None:
+    run = await engine.start(await engine.revision(RETRIED.replace("steps:", "timeout: 1h\nsteps:")))
+    await engine.execute("UPDATE runs SET deadline_at = clock_timestamp() - interval '1 second'")
+
+    async with another_scheduler(database, run) as other:
+        sweep = asyncio.create_task(engine.sweeper.stop_overdue_runs())
+        await until_somebody_waits_for_a_lock(database)
+        # The other one stopped it, and somebody retried it.
+        await other.execute("UPDATE runs SET deadline_at = clock_timestamp() + interval '1 hour'")
+
+    assert await sweep == 0
+    assert await engine.run_state(run) == "QUEUED"
+
+
+async def test_a_lease_that_was_granted_meanwhile_is_left_alone(database: Database, engine: Engine) -> None:
+    run = await engine.start(await engine.revision(RETRIED))
+    await engine.claim(ALICE)
+    await engine.expire(run)
+
+    async with another_scheduler(database, run) as other:
+        sweep = asyncio.create_task(engine.sweeper.expire_leases())
+        await until_somebody_waits_for_a_lock(database)
+        await other.execute("UPDATE steps SET lease_until = clock_timestamp() + interval '1 hour', lease_token = 2")
+
+    assert await sweep == 0
+    assert await engine.step_states(run) == {0: "RUNNING"}
