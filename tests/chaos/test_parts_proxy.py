@@ -263,6 +263,17 @@ async def test_a_cut_ends_a_blackholed_connection(bench: Bench) -> None:
     await eventually(lambda: _equal(bench.echo.ended, 1))
 
 
+async def test_stranded_connections_are_silent_for_ever(bench: Bench) -> None:
+    old = await bench.talking()
+    bench.link.strand()
+    old[1].write(b"hello?")
+    assert await is_silent(old)
+    assert await say(await bench.connect(), b"hello") == b"hello"
+    assert bench.echo.received == b"hellohello"
+    bench.link.heal()
+    assert await _is_broken(old)
+
+
 async def test_a_server_that_is_away_is_no_server(proxy: Proxy, folder: Path) -> None:
     link = proxy.open("away", listen=f"unix:{folder}/away.sock", upstream=f"{folder}/nobody.sock")
     connection = await asyncio.open_unix_connection(folder / "away.sock")

@@ -46,7 +46,7 @@ class ApiError:
     reason: str  #: ErrorInfo's, such as RUN_NOT_FOUND; empty without one
     message: str
     hint: str = ""
-    violations: Mapping[str, str] = field(default_factory=dict)  #: by field
+    violations: Mapping[str, str] = field(default_factory=dict, hash=False)  #: by field
 
 
 class Api:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.ids import new_id
+from taskforge.scheduler.admission import Admission
 from taskforge.scheduler.claims import Claim, Claimer
 from taskforge.scheduler.completions import Completer, Report
 from taskforge.scheduler.cron import Cron
@@ -53,7 +54,7 @@ class Engine:
         self.lease = timedelta(seconds=lease)
         self.hints = RememberedHints()
         self.definitions = Definitions()
-        self.starter = Starter(self.database, self.definitions)
+        self.starter = Starter(self.database, self.definitions, Admission(200_000))
         self.claimer = Claimer(self.database, self.definitions, lease=self.lease)
         self.completer = Completer(self.database, self.definitions, lease=self.lease)
         self.renewer = Renewer(self.database, lease=self.lease)

@@ -152,6 +152,7 @@ class Platform:
         config = GatewayConfig(
             process=self._process("gateway"),
             database_url=self.database.url_for("gateway"),
+            allow_unsafe_database=True,
             scheduler=self._address("scheduler"),
             keyring=self.keyring,
             admin_digest=tokens.digest(self.admin_token),
@@ -165,6 +166,7 @@ class Platform:
         config = SchedulerConfig(
             process=self._process("scheduler"),
             database_url=self.database.url_for("scheduler"),
+            allow_unsafe_database=True,
             redis_url="none",
             lease=timedelta(seconds=30),
             sweep_seconds=1.0,
@@ -180,6 +182,7 @@ class Platform:
         config = IngestConfig(
             process=self._process("ingest"),
             database_url=self.database.url_for("ingest"),
+            allow_unsafe_database=True,
             scheduler=self._address("scheduler"),
             keyring=self.keyring,
         )

@@ -169,7 +169,8 @@ A list of branches. The first one whose `if` is true runs; `else` comes last. Wi
     "fail": "Ends the run as FAILED; a string alone is the message. It leaves no dead letter.\n",
     "Retry": f"""\
 Without a `retry` block: three attempts, on {_listed(SAFE_CLASSES)} when repeating is
-safe, else only on {_listed(CONNECT_ONLY)}, when nothing can have happened. `Retry-After` is a floor.
+safe, else only on {_listed(CONNECT_ONLY)}, when nothing can have happened. `Retry-After` is a floor;
+one of more than a day is not waited for unless `max_elapsed` allows it, and the step fails at once.
 With `effect: at_most_once`, what leaves the outcome open cannot be retried.
 """,
     "Triggers": """\

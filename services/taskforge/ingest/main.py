@@ -19,6 +19,7 @@ from taskforge.runtime.process import run_service
 from taskforge.runtime.run_starts import RunStarts
 from taskforge.runtime.server import Server
 from taskforge.store.deliveries import Deliveries
+from taskforge.store.guard import Guard
 from taskforge.store.pool import Database
 from taskforge.v1.hook_service_pb2_grpc import add_HookServiceServicer_to_server
 
@@ -35,6 +36,7 @@ class Ingest:
         assert config.keyring is not None  # noqa: S101 -- the configuration was checked
         self._config = config
         self._database = Database(config.database_url, size=_POOL_SIZE, application="taskforge-ingest")
+        self._guard = Guard(self._database, allow_unsafe=config.allow_unsafe_database)
         self._scheduler = Peer(
             config.scheduler, config.process.internal_token, unavailable_reason="SCHEDULER_UNAVAILABLE"
         )
@@ -73,6 +75,7 @@ class Ingest:
 
     async def _start_lost(self) -> None:
         try:
+            await self._guard.check()
             await self._starts.start_lost()
         except Unavailable as error:
             # Without the scheduler, deliveries are still stored, and their senders told to come again.

@@ -13,6 +13,8 @@ from taskforge.failpoints import FolderRefused, checked_folder
 
 T = TypeVar("T")
 
+_SECRET_CHARACTERS = 32
+
 
 class ConfigurationError(Exception):
     """The process cannot start. `faults` holds one sentence a fault."""
@@ -54,6 +56,18 @@ class Environment:
             return default
         return value
 
+    def judged(self, name: str, fault_of: Callable[[str], str]) -> str:
+        """A string that must be set; `fault_of` says what is wrong with it, in words after its name, or nothing."""
+        value = self.text(name)
+        fault = fault_of(value) if value else ""
+        if fault:
+            self.fault(name, fault)
+        return value
+
+    def switch(self, name: str) -> bool:
+        """`1` or `0`, which is the default."""
+        return self.choice(name, ("0", "1"), "0") == "1"
+
     def number(self, name: str, default: float, *, minimum: float, maximum: float) -> float:
         """A number within bounds."""
         return self._parsed(name, default, float, minimum, maximum)
@@ -70,7 +84,7 @@ class Environment:
         return value
 
     def secret_file(self, name: str) -> str:
-        """The stripped content of a file that must exist and not be empty."""
+        """The stripped content of a file: a secret that was made by chance, as far as one can tell."""
         path = self.text(name)
         if not path:
             return ""
@@ -79,8 +93,10 @@ class Environment:
         except (OSError, UnicodeDecodeError) as error:
             self.fault(name, f"names {path}, which cannot be read: {error}")
             return ""
-        if len(content) < 32:
-            self.fault(name, f"names {path}, which holds fewer than 32 characters")
+        if len(content) < _SECRET_CHARACTERS:
+            self.fault(name, f"names {path}, which holds fewer than {_SECRET_CHARACTERS} characters")
+        elif (content + content).find(content, 1) < len(content):
+            self.fault(name, f"names {path}, which holds a shorter text repeated, not a random token")
         return content
 
     def loaded(self, name: str, load: Callable[[Path], T], refusal: type[Exception]) -> T | None:

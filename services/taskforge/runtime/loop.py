@@ -11,7 +11,8 @@ from taskforge.domain.errors import Unavailable
 from taskforge.runtime.metrics import LOOP_FAILURES
 from taskforge.runtime.randomness import fraction
 
-_MAX_BACKOFF_SECONDS = 5.0
+#: Short: whoever waits for the database or the bus is waited for, too, and one attempt costs little.
+_MAX_BACKOFF_SECONDS = 2.0
 
 log = structlog.get_logger()
 

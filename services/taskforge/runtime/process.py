@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from taskforge.failpoints import switch_on
 from taskforge.runtime.config import ProcessConfig
 from taskforge.runtime.logging import configure_logging
 from taskforge.runtime.metrics import serve_metrics
+from taskforge.runtime.server import CannotListen
 
 log = structlog.get_logger()
 
@@ -39,8 +41,19 @@ def run_service(name: str, config: ProcessConfig, make: Callable[[], Service]) -
     configure_logging(name, log_format=config.log_format, level=config.log_level)
     if config.failpoints is not None:
         switch_on(config.failpoints, name)
-    serve_metrics(config.metrics_listen)
-    asyncio.run(_serve(name, make))
+    try:
+        _serve_metrics(config.metrics_listen)
+        asyncio.run(_serve(name, make))
+    except CannotListen as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _serve_metrics(listen: str) -> None:
+    try:
+        serve_metrics(listen)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {listen}: {error.strerror}") from error
 
 
 async def _serve(name: str, make: Callable[[], Service]) -> None:

@@ -96,6 +96,10 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
         return call
 
 
+class CannotListen(Exception):
+    """The address of a service is not to be had."""
+
+
 class Server:
     """A grpc.aio server on one address, with health that follows readiness."""
 
@@ -106,12 +110,17 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
 
     async def start(self) -> None:
-        """Listen. A socket file that an earlier process left behind is removed."""
+        """Listen.
+
+        Raises:
+            CannotListen: another process does, or nobody could.
+        """
         if self._listen.startswith("unix:"):
-            with suppress(FileNotFoundError):
-                await asyncio.to_thread(Path(self._listen.removeprefix("unix:")).unlink)
-        if self.grpc.add_insecure_port(self._listen) == 0:
-            raise OSError(f"cannot listen on {self._listen}")
+            await _make_room(Path(self._listen.removeprefix("unix:")))
+        try:
+            self.grpc.add_insecure_port(self._listen)
+        except RuntimeError as error:  # as gRPC says that an address is taken or makes no sense
+            raise CannotListen(f"cannot listen on {self._listen}: is it taken?") from error
         await self.grpc.start()
 
     async def set_ready(self, ready: bool) -> None:
@@ -124,6 +133,20 @@ class Server:
         """Turn readiness off, let calls end for `grace` seconds, then stop."""
         await self.set_ready(False)
         await self.grpc.stop(grace)
+
+
+async def _make_room(socket: Path) -> None:
+    """Remove a socket file that an earlier process left behind; never that of one that lives."""
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except FileNotFoundError:
+        return
+    except OSError:
+        with suppress(FileNotFoundError):
+            await asyncio.to_thread(socket.unlink)
+        return
+    writer.close()
+    raise CannotListen(f"another process listens on {socket}")
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error: Exception) -> None:

@@ -14,6 +14,7 @@ from taskforge.runtime.internal_auth import internal_authenticator
 from taskforge.runtime.loop import Loop
 from taskforge.runtime.process import run_service
 from taskforge.runtime.server import Server
+from taskforge.scheduler.admission import Admission
 from taskforge.scheduler.claims import Claimer
 from taskforge.scheduler.completions import Completer
 from taskforge.scheduler.config import SchedulerConfig, read_config
@@ -25,6 +26,7 @@ from taskforge.scheduler.operators import Operators
 from taskforge.scheduler.service import Parts, SchedulerService
 from taskforge.scheduler.starts import Starter
 from taskforge.scheduler.sweeps import Sweeper
+from taskforge.store.guard import Guard
 from taskforge.store.pool import BY_KEY, Database
 
 _POOL_SIZE = 8
@@ -40,9 +42,11 @@ class Scheduler:
         self._database = Database(
             config.database_url, size=_POOL_SIZE, application="taskforge-scheduler", settings=BY_KEY
         )
+        self._guard = Guard(self._database, allow_unsafe=config.allow_unsafe_database)
         self._hints: Producer = make_producer(config.redis_url)
         definitions = Definitions()
-        self._starter = Starter(self._database, definitions)
+        self._admission = Admission(config.max_queued)
+        self._starter = Starter(self._database, definitions, self._admission)
         self._sweeper = Sweeper(
             self._database, definitions, self._hints, lease=config.lease, max_crashes=config.max_crashes
         )
@@ -68,7 +72,7 @@ class Scheduler:
             Loop("leases", self._tracked(self._sweeper.expire_leases), interval=config.sweep_seconds),
             Loop("deadlines", self._sweeper.stop_overdue_runs, interval=config.sweep_seconds),
             Loop("hints", self._sweeper.rehint, interval=config.sweep_seconds),
-            Loop("admission", self._look_at_queue, interval=2 * config.sweep_seconds),
+            Loop("admission", self._look_at_queue, interval=config.sweep_seconds),
             self._retries,
             self._schedules,
         ]
@@ -92,10 +96,11 @@ class Scheduler:
         await self._database.close()
 
     def _tracked(self, tick: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
-        """Let readiness follow whether a sweep that needs the database gets through."""
+        """Let readiness follow whether the database is as it must be and a sweep gets through."""
 
         async def tracked() -> object:
             try:
+                await self._guard.check()
                 result = await tick()
             except Unavailable:
                 await self._server.set_ready(False)
@@ -114,7 +119,7 @@ class Scheduler:
         _wake_in(self._schedules, await self._cron.seconds_to_next_fire(), before=_CRON_SECONDS)
 
     async def _look_at_queue(self) -> None:
-        self._starter.queue_is_full = await self._sweeper.is_queue_full(self._config.max_queued)
+        await self._admission.look(self._sweeper.count_queued)
 
     def _retry_in(self, seconds: float | None) -> None:
         _wake_in(self._retries, seconds, before=self._config.sweep_seconds)

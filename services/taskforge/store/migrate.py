@@ -19,6 +19,9 @@ from typing import Any
 
 import asyncpg
 
+from taskforge.store.dsn import UrlInvalid
+from taskforge.store.links import LOST, Primary
+
 _LOCK_KEY = 7_610_001
 _LOCK_POLL_SECONDS = 0.1
 _CONNECT_TRIES = 60
@@ -27,6 +30,7 @@ _PASSWORDS = {
     "taskforge_scheduler": "TASKFORGE_SCHEDULER_DB_PASSWORD",
     "taskforge_ingest": "TASKFORGE_INGEST_DB_PASSWORD",
 }
+_OLDEST_PROGRAM = re.compile(r"^-- oldest program: (\d+)$", re.MULTILINE)
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY,
@@ -54,6 +58,12 @@ class Migration:
         """SHA-256 of the text, in hex."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
+    @property
+    def oldest_program(self) -> int | None:
+        """The newest migration that a program must know to run on the schema with this one; None: this one."""
+        declared = _OLDEST_PROGRAM.search(self.sql)
+        return int(declared[1]) if declared else None
+
 
 def migrations() -> list[Migration]:
     """All files, in order."""
@@ -74,7 +84,7 @@ async def migrate(connection: Any, passwords: Mapping[str, str] | None = None) -
         passwords: passwords to set, by role.
 
     Raises:
-        MigrationError: an applied file was changed, or the database is newer than this program.
+        MigrationError: an applied file was changed, or the database is too new for this program.
     """
     await _lock(connection)
     try:
@@ -99,6 +109,8 @@ def _check(known: list[Migration], applied: Mapping[int, Any]) -> None:
     for number, row in applied.items():
         migration = by_number.get(number)
         if migration is None:
+            if (row.get("oldest_program") or number) <= max(by_number):
+                continue  # a newer program has been here, and has left room for this one
             raise MigrationError(f"the database has migration {number} ({row['name']}), which this version lacks")
         if migration.checksum != row["checksum"]:
             raise MigrationError(f"migration {number} ({row['name']}) was changed after it had been applied")
@@ -114,6 +126,12 @@ async def _apply(connection: Any, migration: Migration) -> None:
             migration.name,
             migration.checksum,
         )
+        if migration.oldest_program is not None:
+            await connection.execute(
+                "UPDATE schema_migrations SET oldest_program = $2 WHERE number = $1",
+                migration.number,
+                migration.oldest_program,
+            )
 
 
 async def _lock(connection: Any) -> None:
@@ -130,11 +148,12 @@ async def _set_password(connection: Any, role: str, password: str) -> None:
 
 
 async def _connect(url: str) -> Any:
+    primary = Primary(url)
     for attempt in range(_CONNECT_TRIES):
         try:
-            return await asyncpg.connect(url, timeout=5)
-        except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
-            if attempt == _CONNECT_TRIES - 1:
+            return await primary.connect(url, timeout=5)
+        except LOST as error:
+            if isinstance(error, ValueError) or attempt == _CONNECT_TRIES - 1:
                 raise MigrationError(f"the database does not answer: {error}") from error
             await asyncio.sleep(0.5)
     raise AssertionError
@@ -156,7 +175,7 @@ def main() -> None:
     passwords = {role: os.environ[name] for role, name in _PASSWORDS.items() if os.environ.get(name)}
     try:
         done = asyncio.run(_main(url, passwords))
-    except (MigrationError, asyncpg.PostgresError) as error:
+    except (MigrationError, UrlInvalid, asyncpg.PostgresError) as error:
         sys.exit(f"cannot migrate: {error}")
     print("\n".join(f"applied {name}" for name in done) or "nothing to migrate")
 

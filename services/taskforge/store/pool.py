@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 
 from taskforge.domain.errors import Unavailable
+from taskforge.failpoints import Point, reach
+from taskforge.store.links import LOST, SERVER_OPTIONS, Link, NotReplicated, Primary, commit, is_lost
 from taskforge.store.queries import Query, load
 
-COMMAND_TIMEOUT_SECONDS = 10.0
-CONNECT_TIMEOUT_SECONDS = 5.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a server that may never answer is waited for, in seconds."""
+
+    connect: float = 4.0  #: for all hosts of the URL together
+    acquire: float = 5.0  #: for a connection to be free, or made
+    command: float = 10.0  #: longer than `statement_timeout`: a server that is alive has answered by then
+    leave: float = 2.0  #: for a rollback, a release, a goodbye
+
 
 # The server enforces what a stuck client cannot: no statement, lock wait or idle transaction lasts for ever.
 _SERVER_SETTINGS = {
-    "statement_timeout": "10000",
+    **SERVER_OPTIONS,
+    "statement_timeout": "8000",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "15000",
     "timezone": "UTC",
@@ -30,23 +41,20 @@ _SERVER_SETTINGS = {
 #: would rather read all of it for each batch, which costs more the longer the week gets.
 BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
-#: Errors after which the same transaction may be sent again: the server is away, restarting, read-only, full or busy.
-_RETRYABLE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+#: Errors after which the same transaction may be sent again: the server is away, restarting, read-only, full or busy,
+#: or does not know this service yet.
+_RETRYABLE: tuple[type[Exception], ...] = (
+    *LOST,
+    NotReplicated,
     asyncpg.TooManyConnectionsError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
-    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.IdleInTransactionSessionTimeoutError,
-    OSError,
-    TimeoutError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
 )
 
 
@@ -88,11 +96,19 @@ class Database:
     """A pool for one service. `connect` is lazy, so a service starts while the database is away."""
 
     def __init__(
-        self, url: str, *, size: int = 4, application: str = "taskforge", settings: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        size: int = 4,
+        application: str = "taskforge",
+        settings: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._url = url
         self._size = size
         self._settings = {**_SERVER_SETTINGS, **(settings or {}), "application_name": application}
+        self._limits = limits or Limits()
+        self._primary = Primary(url)
         self._pool: Any = None
         self._opening = asyncio.Lock()
 
@@ -110,14 +126,16 @@ class Database:
         After Unavailable the outcome is unknown: whatever is written must be safe to send again.
         """
         with translated():
-            async with self._acquire() as raw, raw.transaction():
+            async with self._acquire() as raw, self._begun(raw):
                 yield Connection(raw, load(file))
+                await reach(Point.BEFORE_COMMIT, raising=asyncpg.ConnectionDoesNotExistError)
+            await reach(Point.AFTER_COMMIT, raising=asyncpg.ConnectionDoesNotExistError)
 
     @asynccontextmanager
     async def snapshot(self, file: str) -> AsyncIterator[Connection]:
         """A read-only transaction whose statements all see the database at one moment."""
         with translated():
-            async with self._acquire() as raw, raw.transaction(isolation="repeatable_read", readonly=True):
+            async with self._acquire() as raw, self._begun(raw, isolation="repeatable_read", readonly=True):
                 yield Connection(raw, load(file))
 
     async def close(self) -> None:
@@ -125,7 +143,7 @@ class Database:
         if self._pool is None:
             return
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._limits.leave):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -133,27 +151,62 @@ class Database:
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Any]:
         pool = await self._open()
-        raw = await pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS)
+        raw = await pool.acquire(timeout=self._limits.acquire)
         try:
             yield raw
+        except BaseException as error:
+            if is_lost(error):
+                _cut(raw)
+                # The others lead to the same server: whoever takes one next connects anew, to whichever takes writes.
+                await pool.expire_connections()
+            raise
         finally:
-            # Releasing may have to roll back, which hangs on a frozen server unless it is bounded.
-            await pool.release(raw, timeout=CONNECT_TIMEOUT_SECONDS)
+            # What cannot be released in time is closed by the pool; neither is for the caller to worry about.
+            with suppress(Exception):
+                await pool.release(raw, timeout=self._limits.leave)
+
+    @asynccontextmanager
+    async def _begun(self, raw: Any, **kind: Any) -> AsyncIterator[None]:
+        """A transaction that does not ask a server that is gone to roll back."""
+        transaction = raw.transaction(**kind)
+        await transaction.start()
+        try:
+            yield
+        except BaseException as error:
+            try:
+                if is_lost(error):
+                    _cut(raw)
+                else:
+                    async with asyncio.timeout(self._limits.leave):
+                        await transaction.rollback()
+            except Exception:
+                _cut(raw)
+            raise
+        await commit(raw, transaction)
 
     async def _open(self) -> Any:
         async with self._opening:
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url,
-                    min_size=0,
-                    max_size=self._size,
-                    timeout=CONNECT_TIMEOUT_SECONDS,
-                    command_timeout=COMMAND_TIMEOUT_SECONDS,
-                    server_settings=self._settings,
-                    target_session_attrs=SessionAttribute.read_write,
-                    reset=_keep_session,
-                )
+                self._pool = await asyncpg.create_pool(self._url, **self._options())
         return self._pool
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "min_size": 0,
+            "max_size": self._size,
+            "connect": self._primary.connect,
+            "connection_class": Link,
+            "timeout": self._limits.connect,
+            "command_timeout": self._limits.command,
+            "server_settings": self._settings,
+            "reset": _keep_session,
+        }
+
+
+def _cut(raw: Any) -> None:
+    """Close a connection without a word: the server rolls back when it notices."""
+    with suppress(asyncpg.InterfaceError):  # it has left the pool already
+        raw.terminate()
 
 
 async def _keep_session(raw: Any) -> None:

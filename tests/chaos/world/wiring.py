@@ -40,6 +40,8 @@ class Wiring:
     ) -> None:
         self.folder = folder
         self.failpoints = folder / "failpoints"
+        #: A folder with another version for some processes, from their next start on: `scheduler-1` → path.
+        self.code = dict.fromkeys(_names(settings), settings.code) if settings.code else {}
         self._settings = settings
         self._services = Services(folder, database, valkey)
         self._database = database
@@ -58,8 +60,7 @@ class Wiring:
 
     def names(self) -> list[str]:
         """The services' processes in the order in which they start: `scheduler-1`, `gateway-1` …"""
-        counts = {service: self._settings.count(service) for service in SERVICES}
-        return [f"{service}-{number}" for service in SERVICES for number in range(1, counts[service] + 1)]
+        return _names(self._settings)
 
     def address(self, name: str) -> str:
         """Where a process listens: `unix:/…`."""
@@ -75,7 +76,7 @@ class Wiring:
         return Process(
             [sys.executable, "-m", f"taskforge.{service}"],
             log=self.log(name),
-            env=clean_environment() | self._environment(service, int(number)),
+            env=clean_environment() | self._environment(service, int(number)) | importing(self.code.get(name, "")),
         )
 
     def spawn_edge(self, port: int) -> Process:
@@ -107,6 +108,7 @@ class Wiring:
             "TASKFORGE_DRAIN_SECONDS": _DRAIN_SECONDS,
             "TASKFORGE_TEST_FAILPOINTS": str(self.failpoints),
         }
+        found.pop("TASKFORGE_ALLOW_UNSAFE_DATABASE", None)  # the server of a world keeps what it commits
         if service != "executor":
             found["TASKFORGE_DATABASE_URL"] = self._database_url(service)
         if service == "executor":
@@ -135,3 +137,12 @@ class Wiring:
             return self._settings.redis_url
         socket = self._services.valkey.socket if self._services.valkey else ""
         return f"unix://{self._via(f'{service}-valkey', f'unix:{socket}').removeprefix('unix:')}"
+
+
+def importing(code: str) -> dict[str, str]:
+    """The variables with which a program is that of another version, if one is given."""
+    return {"PYTHONPATH": code} if code else {}
+
+
+def _names(settings: WorldSettings) -> list[str]:
+    return [f"{service}-{number}" for service in SERVICES for number in range(1, settings.count(service) + 1)]

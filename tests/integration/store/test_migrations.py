@@ -54,6 +54,22 @@ async def test_an_older_program_does_not_touch_a_newer_database(database: Databa
             await migrate(connection)
 
 
+async def test_an_older_program_passes_by_a_database_that_still_has_room_for_it(database: Database) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO schema_migrations (number, name, checksum, oldest_program) VALUES (9999, 'later', '', $1)",
+            len(_ALL),
+        )
+        assert await migrate(connection) == []
+
+
+async def test_what_a_migration_says_about_older_programs_is_kept(database: Database) -> None:
+    async with database.connect() as connection:
+        rows = await connection.fetch("SELECT number, oldest_program FROM schema_migrations ORDER BY number")
+    assert [tuple(row) for row in rows] == [(each.number, each.oldest_program) for each in migrations()]
+    assert rows[4]["oldest_program"] == 4
+
+
 async def test_a_migration_that_fails_leaves_nothing_behind(empty: Database) -> None:
     async with empty.connect() as connection:
         # In the way of 0002, after 0001 has been applied.

@@ -10,6 +10,7 @@ SELECT t.trigger_id, t.workflow, t.id, t.revision_id, t.definition,
 FROM triggers AS t
 LEFT JOIN schedules AS s ON s.trigger_id = t.trigger_id
 WHERE t.kind = 'schedule' AND (s.trigger_id IS NULL OR s.revision_id <> t.revision_id)
+  AND t.trigger_id <> ALL(:without::uuid[])
 LIMIT :limit;
 
 -- name: delete_removed_schedules
@@ -34,7 +35,7 @@ SET revision_id = EXCLUDED.revision_id,
 SELECT s.trigger_id, s.workflow, s.id, s.revision_id, s.definition, s.next_fire_at, s.last_run_id,
        clock_timestamp() AS now
 FROM schedules AS s
-WHERE s.next_fire_at <= clock_timestamp()
+WHERE s.next_fire_at <= clock_timestamp() AND s.trigger_id <> ALL(:without::uuid[])
 ORDER BY s.next_fire_at
 LIMIT :limit
 FOR UPDATE SKIP LOCKED;
@@ -60,7 +61,8 @@ FROM unnest(:trigger_ids::uuid[], :next_fire_ats::timestamptz[], :last_run_ids::
 WHERE s.trigger_id = i.trigger_id;
 
 -- name: seconds_to_next_fire
-SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())::float8 FROM schedules;
+SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())::float8 FROM schedules
+WHERE trigger_id <> ALL(:without::uuid[]);
 
 -- name: database_now
 SELECT clock_timestamp();
