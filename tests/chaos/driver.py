@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -19,7 +20,7 @@ from taskforge.invariants.rows import Acknowledged, Action, Op, confirmed_starts
 from taskforge.security.signatures import sign
 from taskforge.security.webhook_schemes import StandardScheme
 from taskforge.v1.run_service_pb2 import CancelRunRequest
-from tests.support.api import Api, error_of
+from tests.support.api import Api, ApiError, error_of, start_request
 from tests.support.waiting import eventually
 
 #: Answers that say for certain that nothing was done, as HTTP statuses. After any other failure nobody knows.
@@ -53,9 +54,10 @@ class Refused(Exception):
 class _Asking:
     """One operation: its invocation is written down at once, its end by the first of the methods that is called."""
 
-    def __init__(self, ops: list[Op], op: Op) -> None:
+    def __init__(self, ops: list[Op], op: Op, errors: Counter[ApiError]) -> None:
         self._ops = ops
         self._op = op
+        self._errors = errors
         ops.append(op)
 
     def ok(self, run_id: UUID, status: str = "200") -> UUID:
@@ -76,6 +78,7 @@ class _Asking:
     def broken(self, error: grpc.aio.AioRpcError) -> Exception:
         """A call ended with an error."""
         told = error_of(error)
+        self._errors[replace(told, violations={})] += 1
         status = _REFUSALS.get(told.code)
         # Without a reason of the product's own it is the word of somebody in between.
         if status is None or not told.reason:
@@ -89,6 +92,7 @@ class Driver:
     def __init__(self, api: Api, http: aiohttp.ClientSession, workflow: str, hook: Hook) -> None:
         self.ops: list[Op] = []
         self.repeated = 0  #: starts that had to be sent again
+        self.errors: Counter[ApiError] = Counter()  #: what calls that failed were told
         self._api = api
         self._http = http
         self._workflow = workflow
@@ -133,6 +137,30 @@ class Driver:
         asking.ok(run_id)
         return True
 
+    async def hang_up(self, ticket: str, *, process: int, after: float, politely: bool) -> None:
+        """Ask for a start by the API and leave after so many seconds; then ask again until it is confirmed.
+
+        `politely`: by a deadline that the product is told, else by a cancellation.
+        """
+        asking = self._ask("start", process, ticket)
+        request = start_request(self._workflow, {"ticket": ticket}, request_id=ticket)
+        timeout = after if politely else _CALL_SECONDS
+        call = self._api.runs.StartRun(request, metadata=self._api.metadata, timeout=timeout)
+        if not politely:
+            asyncio.get_running_loop().call_later(after, call.cancel)
+        try:
+            run = await call
+        except grpc.aio.AioRpcError as error:
+            asking.broken(error)
+        except asyncio.CancelledError:
+            asking.unknown("cancelled")
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        else:
+            asking.ok(UUID(run.name.removeprefix("runs/")))
+        await self._until_confirmed(process, ticket, self._by_api)
+
     async def _until_confirmed(self, process: int, ticket: str, way: Callable[[int, str], Awaitable[UUID]]) -> UUID:
         tries = 0
 
@@ -173,4 +201,4 @@ class Driver:
 
     def _ask(self, action: Action, process: int, key: str, run_id: UUID | None = None) -> _Asking:
         op = Op(process=process, kind="invoke", action=action, key=key, at=time.time(), run_id=run_id)
-        return _Asking(self.ops, op)
+        return _Asking(self.ops, op, self.errors)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -50,6 +51,12 @@ steps:
 output: ${{{{ steps.notify.output.body.ticket }}}}
 """
 _CALLERS = {"look": 0, "notify": 2}
+#: Executors with a request under way that has most of its time before it.
+_HOLDERS = """
+SELECT count(DISTINCT s.executor_id) FROM steps s JOIN runs r USING (run_id)
+WHERE r.workflow = $1 AND s.step = $2 AND s.state = 'RUNNING'
+  AND s.started_at > clock_timestamp() - interval '150 milliseconds'
+"""
 
 
 @pytest.fixture
@@ -72,7 +79,10 @@ async def test_a_kill_loses_nothing(victim: str, stack: OwnStack, api: Api, ledg
         tickets = [f"{name}-{number}" for number in range(RUNS)]
         starting = asyncio.create_task(driver.start(tickets, at_once=_AT_ONCE))
         await eventually(lambda: _at_least(_KILL_AFTER, driver), within=30.0)
-        stack.kill(victim)
+        async with stack.database() as connection:
+            if victim.startswith("executor"):
+                await eventually(lambda: _hold_something(connection, name), within=20.0)
+            stack.kill(victim)
         assert not starting.done(), "everything had been started before the kill"
         await starting
 
@@ -88,6 +98,12 @@ async def test_a_kill_loses_nothing(victim: str, stack: OwnStack, api: Api, ledg
 
 def _at_least(count: int, driver: Driver) -> None:
     assert len(driver.acknowledged) >= count, f"{len(driver.acknowledged)} starts are confirmed"
+
+
+async def _hold_something(connection: Any, name: str) -> None:
+    """Both executors have just begun to wait for an answer that takes a while."""
+    holders = await connection.fetchval(_HOLDERS, name, _CALLERS["notify"])
+    assert holders == 2, f"{holders} executors hold a step"
 
 
 async def _at_rest(stack: OwnStack, name: str, driver: Driver, ledger: Ledger) -> tuple[History, Outside]:

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
 from tests.chaos.world.gauges import Gauges
-from tests.chaos.world.load import CHAIN
+from tests.chaos.world.load import CHAIN, FLAKY
 from tests.chaos.world.nemesis import LINKS, Nemesis
 from tests.chaos.world.world import World
 
@@ -21,6 +21,7 @@ _MINUTES = 30.0  #: at full scale
 _FAULT_SECONDS = 20.0
 _READ_SECONDS = 5.0
 _RUNS_A_LOAD = 250
+_PAUSE_SECONDS = 0.25  #: a steady load, not the greatest
 #: Never killed, so that their growth can be seen. Everything else is fair.
 _SPARED = ("scheduler-1", "gateway-1", "ingest-1", "executor-1")
 _SETTLE_SECONDS = 240.0  #: pools fill, caches warm, the allocator finds its size
@@ -66,8 +67,10 @@ async def _one_round(lab: Lab, world: World) -> None:
     """Two loads at the same time, judged at their end."""
     async with AsyncExitStack() as opened:
         loads = [
-            await opened.enter_async_context(lab.load(world, runs=_RUNS_A_LOAD, workload=workload, at_once=3))
-            for workload in (CHAIN, CHAIN)
+            await opened.enter_async_context(
+                lab.load(world, runs=_RUNS_A_LOAD, workload=workload, at_once=2, pause=_PAUSE_SECONDS)
+            )
+            for workload in (CHAIN, FLAKY)
         ]
         for load in loads:
             # Faults go on while the runs end: one may be hit several times.

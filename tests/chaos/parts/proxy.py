@@ -87,6 +87,13 @@ class Link:
         """
         self._do("blackhole", direction=direction)
 
+    def strand(self) -> None:
+        """Half-open: connections of now are silent for ever, as when the other machine has vanished; new ones are fine.
+
+        `heal` breaks them.
+        """
+        self._do("strand")
+
     def heal(self) -> None:
         """End every fault of this link. Counts stay."""
         self._do("heal")

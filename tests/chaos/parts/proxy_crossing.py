@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 import time
@@ -54,6 +55,7 @@ class Crossing:
         self._counts = counts
         self._conversation = conversation
         self._cut_all = cut_all
+        self.is_stranded = False
         self._task: asyncio.Task[Any] | None = None
         self._client_left = False
         self._is_rough = False  #: whether both sides are reset at the end
@@ -72,6 +74,12 @@ class Crossing:
         finally:
             for _, writer in self._ends.values():
                 abort(writer) if self._is_rough else writer.close()
+
+    def strand(self) -> None:
+        """Let nothing pass any more, whatever becomes of the link."""
+        self.is_stranded = True
+        self._conditions = Conditions(random.Random())
+        self._conditions.silence(frozenset(Way))
 
     def cut(self) -> None:
         """Break both sides now."""

@@ -85,9 +85,18 @@ class Link:
         self.counts["blackhole"] += 1
         self._conditions.silence(WAYS[direction])
 
+    def strand(self) -> None:
+        """Forget the connections of now: neither side is told anything any more."""
+        self.counts["strand"] += 1
+        for crossing in self._crossings:
+            crossing.strand()
+
     def heal(self) -> None:
         """End every fault."""
         self.counts["heal"] += 1
+        for crossing in list(self._crossings):
+            if crossing.is_stranded:
+                crossing.cut()
         self._conditions.heal()
         if self._mishaps:
             self._mishaps.forget()

@@ -14,7 +14,19 @@ from typing import Any
 from tests.chaos.parts.proxy_link import Link
 
 _CONTROLS = frozenset(
-    {"latency", "bandwidth", "cut", "cut_after", "refuse", "blackhole", "heal", "mishap", "forget_peak", "report"}
+    {
+        "latency",
+        "bandwidth",
+        "cut",
+        "cut_after",
+        "refuse",
+        "blackhole",
+        "strand",
+        "heal",
+        "mishap",
+        "forget_peak",
+        "report",
+    }
 )
 
 

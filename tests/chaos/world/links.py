@@ -48,6 +48,10 @@ class Cables:
         """Forward COMMIT to PostgreSQL, withhold the answer and break the connection."""
         self._all(lambda cable: cable.lose_commit_replies(chance, times=times))
 
+    def lose_commits(self, chance: float, *, times: int | None = None) -> None:
+        """Break the connection instead of forwarding COMMIT: a client cannot tell it from a lost reply."""
+        self._all(lambda cable: cable.lose_commits(chance, times=times))
+
     def fail_commits(self, chance: float, *, times: int | None = None) -> None:
         """Answer COMMIT with an error after which it may be sent again."""
         self._all(lambda cable: cable.fail_commits(chance, times=times))

@@ -82,7 +82,6 @@ steps:
       method: POST
       url: "{ledger}/notify?do=random_5xx&chance=0.5&ticket=${{{{ inputs.ticket }}}}"
       json: {{ticket: "${{{{ steps.look.output.body.ticket }}}}"}}
-    effect: idempotent
     retry: {{max_attempts: 3, initial: 100ms, on: [connect, network, timeout, 5xx]}}
 output: ${{{{ steps.notify.output.body.ticket }}}}
 """,

@@ -31,6 +31,7 @@ class WorldSettings:
     postgres: Mapping[str, str] = field(default_factory=dict)  #: settings of the server
     redis_url: str = ""  #: another broker than the world's own
     database_host: str = ""  #: another server than the world's own: `host1:port1,host2:port2`
+    code: str = ""  #: a folder with another version of the product, which everything starts with
 
     def count(self, service: str) -> int:
         """How many instances of a service there are."""

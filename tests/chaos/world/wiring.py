@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from taskforge.edge.render import EdgeSettings, render
@@ -42,6 +42,8 @@ class Wiring:
         self.failpoints = folder / "failpoints"
         #: A folder with another version for some processes, from their next start on: `scheduler-1` → path.
         self.code = dict.fromkeys(_names(settings), settings.code) if settings.code else {}
+        #: More variables for some processes, from their next start on.
+        self.variables: dict[str, Mapping[str, str]] = {}
         self._settings = settings
         self._services = Services(folder, database, valkey)
         self._database = database
@@ -115,7 +117,7 @@ class Wiring:
             found["TASKFORGE_LOG_LEVEL"] = "debug"  # each answer about a lease: the checker reads them
         if service in ("scheduler", "executor"):
             found["TASKFORGE_REDIS_URL"] = self._redis_url(service)
-        return found | dict(self._settings.environment)
+        return found | dict(self._settings.environment) | dict(self.variables.get(name, {}))
 
     def _link(self, client: str, server: str) -> str:
         """Where a client finds a server: itself, or the proxy in between."""

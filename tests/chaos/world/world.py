@@ -20,7 +20,7 @@ from tests.chaos.parts.shots import Shots
 from tests.chaos.world.keeper import Keeper, Member
 from tests.chaos.world.links import Links
 from tests.chaos.world.settings import WorldSettings
-from tests.chaos.world.wiring import Wiring
+from tests.chaos.world.wiring import Wiring, importing
 from tests.support.api import Api
 from tests.support.places import clean_environment, free_port, short_folder
 from tests.support.postgres import DURABLE, Database, PostgresCluster
@@ -71,7 +71,8 @@ class World:
         self._add_servers()
         if not self.settings.database_host:
             await self._up("postgres")
-            await asyncio.to_thread(migrate, self.postgres, self._own_database)
+            await asyncio.to_thread(self.postgres.run_sql, "postgres", f"CREATE DATABASE {DATABASE}")
+            await self.migrate(code=self.settings.code)
         if self.valkey is not None:
             await self._up("valkey")
         for name in self.wiring.names():
@@ -159,6 +160,16 @@ class World:
         finally:
             await connection.close()
 
+    async def migrate(self, *, code: str = "") -> None:
+        """Bring the world's own database to the newest schema that the product knows, or another version of it."""
+        await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "taskforge.store.migrate"],
+            env=clean_environment() | {"TASKFORGE_DATABASE_URL": self._own_database.url} | importing(code),
+            check=True,
+            capture_output=True,
+        )
+
     @asynccontextmanager
     async def redis(self) -> AsyncIterator[Redis]:
         """A client of the world's own Valkey."""
@@ -215,17 +226,6 @@ async def open_world(settings: WorldSettings) -> AsyncIterator[World]:
             yield world
         finally:
             await world.stop()
-
-
-def migrate(cluster: PostgresCluster, database: Database) -> None:
-    """Make the database and bring it to the newest schema."""
-    cluster.run_sql("postgres", f"CREATE DATABASE {database.name}")
-    subprocess.run(
-        [sys.executable, "-m", "taskforge.store.migrate"],
-        env=clean_environment() | {"TASKFORGE_DATABASE_URL": database.url},
-        check=True,
-        capture_output=True,
-    )
 
 
 def _accepts(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ def variables(folder: Path, **overrides: str) -> dict[str, str]:
     ring, token = folder / "ring.json", folder / "token"
     ring.touch(mode=0o600)
     ring.write_text(KeyRing.generate().to_json())
-    token.write_text("0123456789abcdef" * 3)
+    token.write_text(secrets.token_hex(32))
     return {
         "TASKFORGE_LISTEN": "unix:/tmp/x.sock",
         "TASKFORGE_SCHEDULER": "127.0.0.1:7612",

@@ -1,0 +1,147 @@
+"""Services that must not start, or must not say that they are ready: bad settings, other schemas, taken addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from tests.chaos.experiment import experiment
+from tests.chaos.lab import Lab
+from tests.chaos.parts.bad_settings import READ_BY, BadSettings
+from tests.chaos.world.world import World
+from tests.support.places import clean_environment, short_folder
+from tests.support.postgres import Database
+from tests.support.processes import Process
+from tests.support.services import Services, is_serving
+from tests.support.waiting import eventually
+
+_START_SECONDS = 30.0
+_STAYS_SECONDS = 2.0  #: for which a service must not say that it is ready
+_REFUSED = 2
+_MANY_FAULTS = 4
+
+
+@experiment(
+    "F63",
+    "Services start with missing, default, short or wrong settings, another schema, or where another one listens",
+    threshold="each exits with 2 and names every fault; without its schema none is ready",
+    seconds=25,
+)
+async def nothing_starts_wrongly(lab: Lab) -> None:
+    async with lab.world() as world:
+        with short_folder() as folder:
+            services = Services(folder, Database(name="taskforge", folder=folder), None)
+            bad = BadSettings(folder)
+            for number in range(lab.times(60, least=4)):
+                service = list(READ_BY)[number % len(READ_BY)]
+                await _expect_refusal(lab, services, service, _faulty(lab, bad, service, alone=number % 2 == 0))
+            for service in READ_BY:
+                await _expect_refusal(lab, services, service, dict.fromkeys(_REQUIRED & set(READ_BY[service]), ""))
+        for service in ("gateway", "scheduler", "ingest"):
+            await _expect_schema(lab, world, service)
+        await _expect_newer_schema(lab, world)
+        await _expect_single(lab, world)
+
+
+_REQUIRED = {
+    "TASKFORGE_LISTEN",
+    "TASKFORGE_INTERNAL_TOKEN_FILE",
+    "TASKFORGE_DATABASE_URL",
+    "TASKFORGE_REDIS_URL",
+    "TASKFORGE_SCHEDULER",
+    "TASKFORGE_KEYRING_FILE",
+}
+
+
+def _faulty(lab: Lab, bad: BadSettings, service: str, *, alone: bool) -> dict[str, str]:
+    names = lab.rng.sample(READ_BY[service], 1 if alone else _MANY_FAULTS)
+    return {name: lab.rng.choice(bad.values[name])() for name in names}
+
+
+async def _expect_refusal(lab: Lab, services: Services, service: str, faults: Mapping[str, str]) -> None:
+    """Every fault is told, and the process is gone."""
+    environment = clean_environment() | services.environment(service) | dict(faults)
+    done = await asyncio.to_thread(_run, f"taskforge.{service}", environment)
+    code, output = done
+    lab.injected(f"{service} with bad settings")
+    unnamed = [name for name in faults if name not in output]
+    lab.expect(code == _REFUSED, f"{service} with {dict(faults)} ended with {code}: {output[-300:]}")
+    lab.expect(not unnamed, f"{service} did not name {unnamed} of {dict(faults)}: {output[-300:]}")
+    lab.expect("Traceback" not in output, f"{service} with {dict(faults)} showed a traceback")
+
+
+def _run(module: str, environment: Mapping[str, str]) -> tuple[int | None, str]:
+    command = [sys.executable, "-m", module]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_START_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        return None, f"it runs. {late.stderr!r}"
+    return done.returncode, done.stdout + done.stderr
+
+
+async def _expect_schema(lab: Lab, world: World, service: str) -> None:
+    """With an empty database it waits, and says so; once the schema is there it becomes ready by itself."""
+    database = Database(name=f"empty_{service}", folder=world.postgres.folder)
+    await asyncio.to_thread(world.postgres.run_sql, "postgres", f"CREATE DATABASE {database.name}")
+    with short_folder() as folder:
+        services = Services(folder, database, None)
+        running = services.start(service, ready=False)
+        lab.injected("database without a schema")
+        try:
+            await eventually(lambda: _has_started(running.process), within=_START_SECONDS)
+            await asyncio.sleep(_STAYS_SECONDS)
+            ready = await asyncio.to_thread(is_serving, running.address)
+            lab.expect(not ready, f"{service} says that it is ready without a schema")
+            code, output = await asyncio.to_thread(
+                _run, "taskforge.store.migrate", clean_environment() | {"TASKFORGE_DATABASE_URL": database.url}
+            )
+            lab.expect(code == 0, f"the migration ended with {code}: {output}")
+            await eventually(lambda: _is_ready(running.address), within=_START_SECONDS)
+        finally:
+            await services.close()
+
+
+def _has_started(process: Process) -> None:
+    assert "service_started" in process.output(), process.output()
+
+
+async def _is_ready(address: str) -> None:
+    assert await asyncio.to_thread(is_serving, address), "it is not ready"
+
+
+async def _expect_newer_schema(lab: Lab, world: World) -> None:
+    """A migration that this release does not know: it does not touch the database."""
+    async with world.database() as connection:
+        await connection.execute("INSERT INTO schema_migrations (number, name, checksum) VALUES (9999, 'later', '')")
+        url = Database(name="taskforge", folder=world.postgres.folder).url
+        try:
+            code, output = await asyncio.to_thread(
+                _run, "taskforge.store.migrate", clean_environment() | {"TASKFORGE_DATABASE_URL": url}
+            )
+        finally:
+            await connection.execute("DELETE FROM schema_migrations WHERE number = 9999")
+    lab.injected("schema of a later release")
+    lab.expect(code != 0 and "9999" in output, f"a newer schema was migrated: {code} {output}")
+
+
+async def _expect_single(lab: Lab, world: World) -> None:
+    """A second instance at the address of one that runs leaves it alone."""
+    for name in ("gateway-1", "scheduler-1", "ingest-1", "executor-1"):
+        second = world.wiring.spawn(name)
+        lab.injected("second instance at the same address")
+        try:
+            code = await asyncio.to_thread(second.wait, within=_START_SECONDS)
+            lab.expect(code == _REFUSED, f"a second {name} ended with {code}: {_last(second)}")
+        except subprocess.TimeoutExpired:
+            lab.expect(False, f"a second {name} runs")
+        finally:
+            second.kill()
+    await world.settled()
+
+
+def _last(process: Process) -> str:
+    return process.output()[-200:]
