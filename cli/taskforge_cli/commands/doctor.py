@@ -27,15 +27,13 @@ def doctor(
     mend: Annotated[bool, typer.Option("--fix", help="Mend what needs no decision.")] = False,
 ) -> None:
     """Look at the machine, the home folder, the stack and the server. Exit code 1 if something must be mended."""
-    from taskforge_cli.stack import doctor as checks
+    from taskforge_cli.stack.doctor import repair
     from taskforge_cli.stack.findings import Verdict
-    from taskforge_cli.stack.local import LocalStack
 
     session = Session.of(ctx)
-    stack = LocalStack()
-    findings = checks.examine(stack)
-    if mend and checks.repair(findings):
-        findings = checks.examine(stack)
+    findings = _examine()
+    if mend and repair(findings):
+        findings = _examine()
     findings = [*findings, _server(session)]
     if session.output.is_human:
         _show(session.output, findings)
@@ -43,6 +41,21 @@ def doctor(
         session.output.listed([_document(finding) for finding in findings], "checks")
     if any(finding.verdict is Verdict.FAIL for finding in findings):
         raise QuietError(ExitCode.ERROR)
+
+
+def _examine() -> list[Finding]:
+    """The checks of the runtime that is configured; of the local one where that cannot be read."""
+    from taskforge_cli.stack import compose_doctor, doctor
+    from taskforge_cli.stack.compose import ComposeStack
+    from taskforge_cli.stack.errors import StackError
+    from taskforge_cli.stack.local import LocalStack
+    from taskforge_cli.stack_session import open_stack
+
+    try:
+        stack = open_stack()
+    except StackError:
+        stack = LocalStack()
+    return compose_doctor.examine(stack) if isinstance(stack, ComposeStack) else doctor.examine(stack)
 
 
 def _server(session: Session) -> Finding:

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def init(
     ctx: typer.Context,
     runtime: Annotated[str, typer.Option("--runtime", metavar="RUNTIME", help="local or compose.")] = "",
-    port: Annotated[int, typer.Option("--port", metavar="N", help="Exactly this port, or fail.")] = 0,
+    port: Annotated[int | None, typer.Option("--port", metavar="N", help="Exactly this port, or fail.")] = None,
 ) -> None:
     """Create ~/.taskforge and start the stack.
 
@@ -28,17 +28,17 @@ def init(
 
     output = Session.of(ctx).output
     stack = open_stack(runtime)
-    options = Options(runtime=runtime or None, port=port or None)
+    options = Options(runtime=runtime or None, port=port)
     made = stack.init(options)
     if made.created:
         output.note(f"created {stack.home.root}")
+    for note in made.notes:
+        output.warn(note)
     progress = Progress()
     try:
         result = stack.up(options, on_ready=progress.ready)
     finally:
         progress.end()
-    for note in made.notes:
-        output.warn(note)
     say_up(output, result)
     if output.is_human:
         output.next_step("taskforge workflow apply FILE   (and: taskforge status, taskforge help)")

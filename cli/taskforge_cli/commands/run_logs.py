@@ -64,7 +64,7 @@ def logs(
     ],
     step: Annotated[str, typer.Argument(metavar="STEP", help="Only this step's lines.")] = "",
     following: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run has ended.")] = False,
-    tail: Annotated[int, typer.Option("--tail", metavar="N", help="Only the last N lines.")] = 0,
+    tail: Annotated[int, typer.Option("--tail", metavar="N", help="Only the last N lines.", show_default=False)] = 0,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="With the time of each line.")] = False,
 ) -> None:
     """Print the lines that a run logged. Secrets are masked."""

@@ -18,10 +18,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command("up", cls=Command, epilog=examples("taskforge up", "taskforge up --executors 4"))
 def up(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option("--port", metavar="N", help="Listen on this port.")] = 0,
+    port: Annotated[int | None, typer.Option("--port", metavar="N", help="Listen on this port.")] = None,
     executors: Annotated[
-        int, typer.Option("--executors", metavar="N", help="Run this many executors from now on.")
-    ] = -1,
+        int | None, typer.Option("--executors", metavar="N", help="Run this many executors from now on.")
+    ] = None,
     redis: Annotated[
         bool | None, typer.Option("--redis/--no-redis", help="With or without Valkey; without, executors poll.")
     ] = None,
@@ -29,7 +29,7 @@ def up(
     """Start the stack and wait until it is ready. Harmless when it already runs."""
     from taskforge_cli.stack.local import Options
 
-    _start(ctx, Options(port=port or None, redis=redis, executors=None if executors < 0 else executors))
+    _start(ctx, Options(port=port, redis=redis, executors=executors))
 
 
 @app.command("down", cls=Command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -44,12 +44,20 @@ _PROCESSES = Listing(
         Column("STATE", _state),
         Column("PID", lambda row: _or_dash(row.pid), right=True),
         Column("MEMORY", lambda row: _or_dash(megabytes(row.memory_bytes)), right=True),
-        Column("UPTIME", lambda row: _or_dash(elapsed(row.uptime_seconds) if row.pid else ""), right=True),
+        Column("UPTIME", lambda row: _or_dash(elapsed(row.uptime_seconds) if row.uptime_seconds else ""), right=True),
         Column("LISTEN", lambda row: _or_dash(row.listen), stretch=True),
         Column("METRICS", lambda row: _or_dash(row.metrics), wide=True),
         Column("MESSAGE", lambda row: Cell(row.message, "warn"), stretch=True),
     ),
     empty="",
+)
+#: What Docker does not tell about containers leaves its columns empty.
+_CONTAINERS = replace(
+    _PROCESSES,
+    columns=[
+        replace(column, cell=lambda row: Cell("")) if column.name in ("PID", "MEMORY", "METRICS") else column
+        for column in _PROCESSES.columns
+    ],
 )
 
 
@@ -97,7 +105,14 @@ def _ask(session: Session) -> tuple[Status | None, CliError | None]:
     try:
         return session.client().call("SystemService/GetStatus", request, Status, timeout=_CALL_SECONDS), None
     except CliError as error:
-        return None, error
+        return None, _as_unreachable(error)
+
+
+def _as_unreachable(error: CliError) -> CliError:
+    """No answer in time is no answer."""
+    if error.code != "CALL_TIMED_OUT":
+        return error
+    return CliError("SERVER_UNREACHABLE", error.message, hints=["look deeper: taskforge doctor"])
 
 
 def _document(
@@ -108,6 +123,7 @@ def _document(
     return {
         "server": server.url,
         "context": server.context,
+        "project": stack.project if stack else "",
         "reachable": answer is not None,
         "healthy": (stack is None or stack.healthy) and _is_healthy(answer),
         "processes": [asdict(row) for row in stack.processes] if stack else [],
@@ -119,13 +135,14 @@ def _document(
 def _show(output: Output, server: Server, stack: StackStatus | None, answer: Status | None) -> None:
     paint = output.paint
     if stack is not None:
-        output.rows(stack.processes, _PROCESSES)
+        output.rows(stack.processes, _CONTAINERS if stack.project else _PROCESSES)
     if answer is None:
         return
     if stack is not None:
         output.text("\n")
-    memory = f", {megabytes(stack.memory_bytes)}" if stack is not None and stack.memory_bytes else ""
-    output.text(f"{paint(server.url, 'strong')}  TaskForge {answer.version}, context {server.context}{memory}\n")
+    more = f", project {stack.project}" if stack is not None and stack.project else ""
+    more += f", {megabytes(stack.memory_bytes)}" if stack is not None and stack.memory_bytes else ""
+    output.text(f"{paint(server.url, 'strong')}  TaskForge {answer.version}, context {server.context}{more}\n")
     for component in answer.components:
         if not component.healthy:
             output.text(f"{paint('✗ ' + component.name, 'bad')}  {component.message}\n")

@@ -143,7 +143,9 @@ def list_workflows(
 def show(
     ctx: typer.Context,
     name: NameArgument,
-    revision: Annotated[int, typer.Option("--revision", metavar="N", help="This revision, not the current one.")] = 0,
+    revision: Annotated[
+        int, typer.Option("--revision", metavar="N", help="This revision, not the current one.", show_default=False)
+    ] = 0,
     source: Annotated[bool, typer.Option("--source", help="Print the YAML text alone.")] = False,
 ) -> None:
     """Show a workflow: its inputs, triggers and steps."""

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from taskforge_cli.stack import config, docker, envfile, lock, ports
+from taskforge_cli.stack import compose_faults, compose_status, config, docker, envfile, lock, ports
+from taskforge_cli.stack.compose_edge import Edge
 from taskforge_cli.stack.config import Configuration
-from taskforge_cli.stack.docker import Container
-from taskforge_cli.stack.errors import ConfigInvalid, NoSuchProcess, NotInitialised, NotReady, PortTaken, StackError
+from taskforge_cli.stack.docker import Container, Deployment, Docker
+from taskforge_cli.stack.errors import (
+    ConfigInvalid,
+    HomeUnusable,
+    NoSuchProcess,
+    NotInitialised,
+    NotReady,
+    NotRunning,
+    PortTaken,
+    StackError,
+)
 from taskforge_cli.stack.home import Home
 from taskforge_cli.stack.local import CONFIG_VERSION, InitResult, Options, UpResult
 from taskforge_cli.stack.logs import LogLine
 from taskforge_cli.stack.shutdown import DownResult
 from taskforge_cli.stack.start import OnReady
-from taskforge_cli.stack.status import ProcessStatus, StackStatus
+from taskforge_cli.stack.status import StackStatus
 
 CONTEXT = "compose"
+PROJECT = "taskforge"
+_PROJECT_VARIABLE = "COMPOSE_PROJECT_NAME"
 _READY_SECONDS = 180.0  # after Compose has returned: the build and the migration lie before that
 _POLL_SECONDS = 0.5
-_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  compared with, not bound
-_STATES = {"running": "RUNNING", "restarting": "BACKOFF", "created": "STOPPED"}
+_SETTLED_SECONDS = 3.0  # a service that finds a fault in its environment ends before that
 
 
 class ComposeStack:
@@ -37,7 +48,25 @@ class ComposeStack:
         self._environ = os.environ if environ is None else environ
         self.home = home or Home.locate(self._environ)
         self.folder = self.home.root / "compose"
-        self._env_file = self.folder / ".env"
+        self.env_file = self.folder / ".env"
+
+    @property
+    def project(self) -> str:
+        """The Compose project: containers, networks and the volume are named after it."""
+        return envfile.read(self.env_file).get(_PROJECT_VARIABLE) or PROJECT
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Keys and tokens."""
+        return self.folder / (envfile.read(self.env_file).get("TASKFORGE_SECRETS") or "secrets")
+
+    def edge(self) -> Edge:
+        """Where the server is reached.
+
+        Raises:
+            ConfigInvalid: `.env` names no port.
+        """
+        return Edge.read(self.env_file)
 
     def init(self, options: Options | None = None) -> InitResult:
         """Create what is missing, change nothing that exists. Starts nothing.
@@ -48,77 +77,84 @@ class ComposeStack:
         """
         options = options or Options()
         configuration = self._configuration(options)
-        docker.locate(self._environ)
-        script = self._deploy() / "compose-init"
+        programs, script = docker.locate(self._environ), self._deploy() / "compose-init"
         created = self.home.create()
         with lock.exclusive(self.home):
             created += self._prepare(script)
-            notes = self._choose_port(configuration, fresh=not configuration.file.get(f"contexts.{CONTEXT}.server"))
+            fresh = not configuration.file.get(f"contexts.{CONTEXT}.server")
+            notes = self._choose_port(configuration, programs.containers(self.project), fresh=fresh)
             created += [] if configuration.file.text else [self.home.config_file]
             self._record(configuration, options)
-        return InitResult(created=tuple(created), url=self._url(), notes=tuple(notes))
+        return InitResult(created=tuple(created), url=self.edge().url, notes=tuple(notes))
 
     def up(self, options: Options | None = None, *, on_ready: OnReady | None = None) -> UpResult:
-        """Build the image, start what does not run, and wait until the edge answers.
+        """Build the image, start what does not run, and wait until the server answers.
 
         Raises:
-            NotInitialised, ConfigInvalid, DockerUnavailable, CheckoutMissing, PortTaken: it cannot start.
-            StackError, NotReady: it did not start.
+            NotInitialised, HomeUnusable, ConfigInvalid, DockerUnavailable, CheckoutMissing, PortTaken: it cannot start.
+            ImageMissing, StartFailed, StackError, NotReady: it did not start.
         """
         self._require_home()
         options = options or Options()
         began = time.monotonic()
         programs, configuration = docker.locate(self._environ), self._configuration(options)
         with lock.exclusive(self.home):
-            running = any(found.state == "running" for found in programs.containers())
-            self._choose_port(configuration, fresh=False)
+            before = programs.containers(self.project)
+            self._choose_port(configuration, before, fresh=False)
             self._record(configuration, options)
-            programs.run(self._deploy(), self._env_file, *up_arguments(configuration.value("local.executors")))
-            self._wait()
+            self._start(programs, configuration)
         if on_ready is not None:
             on_ready("compose", time.monotonic() - began)
-        return UpResult(url=self._url(), started=not running, seconds=time.monotonic() - began, notes=())
+        started = all(found.state != "running" for found in before)
+        return UpResult(url=self.edge().url, started=started, seconds=time.monotonic() - began, notes=())
 
     def down(self) -> DownResult:
         """Stop and remove the containers. The volumes stay."""
         self._require_home()
         programs = docker.locate(self._environ)
         with lock.exclusive(self.home):
-            names = tuple(found.name for found in programs.containers() if found.state == "running")
-            programs.run(self._deploy(), self._env_file, "down")
-        return DownResult(stopped=names, leftovers=())
+            found = programs.containers(self.project)
+            if found or programs.has_networks(self.project):
+                programs.run(self._deployment(), "down")
+        return DownResult(stopped=tuple(each.name for each in found if each.state == "running"), leftovers=())
 
     def restart(self, names: Sequence[str] = (), *, on_ready: OnReady | None = None) -> UpResult:
-        """Stop and start everything, or only the services of the named containers."""
+        """Stop and start everything, or only the named containers, one after the other.
+
+        Raises:
+            NotRunning, NoSuchProcess: the named containers cannot be restarted.
+            and what `up` and `down` raise.
+        """
         if not names:
             self.down()
             return self.up(on_ready=on_ready)
         self._require_home()
         began = time.monotonic()
-        programs = docker.locate(self._environ)
         with lock.exclusive(self.home):
-            services = {found.service for found in _chosen(programs.containers(), names)}
-            programs.run(self._deploy(), self._env_file, "restart", *sorted(services))
-            self._wait()
-        return UpResult(url=self._url(), started=False, seconds=time.monotonic() - began, notes=())
+            programs, found = self._running()
+            # Docker takes single containers; Compose would restart all executors for one of them.
+            programs.do("restart", *(each.id for each in _chosen(found, names)))
+            self._wait(programs)
+        return UpResult(url=self.edge().url, started=False, seconds=time.monotonic() - began, notes=())
 
     def scale(self, executors: int, *, on_ready: OnReady | None = None) -> UpResult:
         """Run that many executors from now on; recorded in the config."""
         return self.up(Options(executors=executors), on_ready=on_ready)
 
-    def status(self) -> StackStatus:
+    def containers(self) -> list[Container]:
         """Every container as Docker sees it."""
         self._require_home()
-        found = docker.locate(self._environ).containers()
-        url = self._url()
-        rows = tuple(_row(container, url) for container in found if not _has_done_its_work(container))
-        running = any(row.state == "RUNNING" for row in rows)
-        return StackStatus(running=running, healthy=all(row.healthy for row in rows), url=url, processes=rows)
+        return docker.locate(self._environ).containers(self.project)
+
+    def status(self) -> StackStatus:
+        """Every container that there is or should be."""
+        executors = self._configuration(Options()).value("local.executors")
+        url = self.edge().url
+        return compose_status.read(self.containers(), project=self.project, url=url, executors=executors)
 
     def log_names(self, names: Sequence[str] = ()) -> list[str]:
         """Whose logs the names mean; all if none is named."""
-        self._require_home()
-        return [found.name for found in _chosen(docker.locate(self._environ).containers(), names)]
+        return [found.name for found in _chosen(self._running()[1], names)]
 
     def tail_logs(self, names: Sequence[str], lines: int) -> Iterator[LogLine]:
         """The last lines of each."""
@@ -130,11 +166,18 @@ class ComposeStack:
 
     def _logs(self, names: Sequence[str], *options: str) -> Iterator[LogLine]:
         services = sorted({name.partition("-")[0] for name in names})
-        arguments = ("logs", "--no-color", *options, *services)
-        for line in docker.locate(self._environ).lines(self._deploy(), self._env_file, *arguments):
+        programs = docker.locate(self._environ)
+        for line in programs.lines(self._deployment(), "logs", "--no-color", *options, *services):
             found = docker.split_line(line)
             if found is not None and found[0] in names:
                 yield LogLine(*found)
+
+    def _running(self) -> tuple[Docker, list[Container]]:
+        self._require_home()
+        programs = docker.locate(self._environ)
+        if not (found := programs.containers(self.project)):
+            raise NotRunning("the stack is down: it has no containers, and so no logs", hint="taskforge up")
+        return programs, found
 
     def _configuration(self, options: Options) -> Configuration:
         if options.redis is False:
@@ -144,35 +187,46 @@ class ComposeStack:
     def _deploy(self) -> Path:
         return docker.find_deploy(Path(__file__).resolve().parent.parent)
 
+    def _deployment(self) -> Deployment:
+        return Deployment(deploy=self._deploy(), env_file=self.env_file, project=self.project)
+
     def _require_home(self) -> None:
-        if not self._env_file.exists():
-            hint = "taskforge init --runtime compose"
-            raise NotInitialised(f"there is no Compose deployment in {self.home.root}", hint=hint)
+        if not self.env_file.exists():
+            message = f"there is no Compose deployment in {self.home.root}"
+            raise NotInitialised(message, hint="taskforge init --runtime compose")
         self.home.check_owner()
+
+    def _require_secrets(self) -> None:
+        """Compose would make an empty folder of a file that is missing."""
+        for name in ("admin-token", "internal-token", "keyring.json"):
+            if not (self.secrets_dir / name).is_file():
+                raise HomeUnusable(f"{self.secrets_dir / name} is missing", hint="restore it from a backup")
 
     def _prepare(self, script: Path) -> list[Path]:
         """Run deploy/compose-init, which says what it has created."""
         command = ["/bin/sh", str(script), str(self.folder)]
-        done = subprocess.run(command, env=self._environ, capture_output=True, encoding="utf-8", check=False)
+        environ = {**self._environ, _PROJECT_VARIABLE: project_of(self.home.root)}
+        done = subprocess.run(command, env=environ, capture_output=True, encoding="utf-8", check=False)
         if done.returncode:
             raise StackError(f"deploy/compose-init failed: {done.stderr.strip()}")
         lines = (line.split(maxsplit=1) for line in done.stdout.splitlines())
         return [Path(path) for verb, path in lines if verb == "created"]
 
-    def _choose_port(self, configuration: Configuration, *, fresh: bool) -> list[str]:
-        """Put the edge's port into `.env`: the one that was asked for, or at first the next one that is free."""
-        recorded = int(envfile.read(self._env_file).get("TASKFORGE_PORT") or ports.DEFAULT_PORT)
+    def _choose_port(self, configuration: Configuration, found: Sequence[Container], *, fresh: bool) -> list[str]:
+        """Put the edge's port into `.env`: the one that was asked for, or at first the next one that is free.
+
+        Later it stays: whoever calls this server, such as the proxy in front of it, knows the port.
+        """
+        edge = self.edge()
         asked = configuration.settings["local.port"].explicit
-        wanted = int(configuration.value("local.port")) if asked else recorded
-        if (wanted == recorded and not fresh) or ports.is_free(wanted):
-            chosen = wanted
-        elif asked:
-            message = f"port {wanted} is taken by {ports.holder(wanted)}"
-            raise PortTaken(message, hint="stop that program, or choose another port: taskforge up --port N")
-        else:
+        chosen = wanted = int(configuration.value("local.port")) if asked else edge.port
+        if not any(wanted in each.ports for each in found) and not edge.is_free(wanted):
+            if asked or not fresh:
+                message = f"port {wanted} is taken by {ports.holder(wanted)}"
+                raise PortTaken(message, hint="stop that program, or choose another port: taskforge up --port N")
             chosen = ports.find_free(wanted + 1)
-        if chosen != recorded:
-            envfile.put(self._env_file, "TASKFORGE_PORT", str(chosen))
+        if chosen != edge.port:
+            envfile.put(self.env_file, "TASKFORGE_PORT", str(chosen))
         return [] if chosen == wanted else [f"port {wanted} is taken; using {chosen} instead"]
 
     def _record(self, configuration: Configuration, options: Options) -> None:
@@ -184,45 +238,57 @@ class ComposeStack:
                 file.set(key, value)
         if options.executors is not None:
             file.set("local.executors", configuration.value("local.executors"))
-        file.set(f"contexts.{CONTEXT}.server", self._url())
-        token = (self.folder / "secrets" / "admin-token").read_text(encoding="utf-8").strip()
-        file.set(f"contexts.{CONTEXT}.token", token)
+        file.set(f"contexts.{CONTEXT}.server", self.edge().url)
+        file.set(f"contexts.{CONTEXT}.token", self._token())
         if file.text != before:
             file.save()
 
-    def _url(self) -> str:
-        host, port = self._address()
-        return f"http://{host}:{port}"
+    def _start(self, programs: Docker, configuration: Configuration) -> None:
+        self._require_secrets()
+        deployment = self._deployment()
+        try:
+            programs.run(deployment, *up_arguments(configuration.value("local.executors")))
+        except StackError as failure:
+            raise compose_faults.explain(programs, deployment, failure) from failure
+        self._wait(programs)
 
-    def _address(self) -> tuple[str, int]:
-        values = envfile.read(self._env_file)
-        bind = values.get("TASKFORGE_BIND", "")
-        host = ports.LOOPBACK if bind in _EVERYWHERE else bind
-        return host, int(values.get("TASKFORGE_PORT") or ports.DEFAULT_PORT)
+    def _token(self) -> str:
+        self._require_secrets()
+        return (self.secrets_dir / "admin-token").read_text(encoding="utf-8").strip()
 
-    def _wait(self) -> None:
-        """Wait until the edge answers."""
+    def _wait(self, programs: Docker) -> None:
+        """Wait until the server answers through its edge and no container has died on the way."""
+        edge, token = self.edge(), self._token()
         deadline = time.monotonic() + _READY_SECONDS
-        while not _answers(*self._address()):
+        while not (edge.is_ready(token) and self._has_settled(programs)):
             if time.monotonic() > deadline:
-                raise NotReady(f"{self._url()} does not answer", hint="taskforge status, and taskforge logs")
+                raise NotReady(f"{edge.url} does not answer", hint="taskforge status, and taskforge logs")
             time.sleep(_POLL_SECONDS)
+
+    def _has_settled(self, programs: Docker) -> bool:
+        """Whether every container has run for long enough to tell that it can.
+
+        Raises:
+            StartFailed: one cannot.
+        """
+        found = programs.containers(self.project)
+        # Not what health checks say: they may still speak of what was before.
+        failure = compose_faults.started_badly({each.name: each.death for each in found})
+        if failure is not None:
+            raise failure
+        return all(each.state != "running" or each.uptime_seconds >= _SETTLED_SECONDS for each in found)
+
+
+def project_of(root: Path) -> str:
+    """The project of a home folder: each but the default one has its own, so that two share no database."""
+    if root == Path.home() / ".taskforge":
+        return PROJECT
+    return f"{PROJECT}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
 
 
 def up_arguments(executors: int) -> tuple[str, ...]:
     """Compose's arguments for `up`."""
     return ("up", "-d", "--build", "--scale", f"executor={executors}")
-
-
-def _answers(host: str, port: int) -> bool:
-    connection = HTTPConnection(host, port, timeout=2.0)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _chosen(containers: Sequence[Container], names: Sequence[str]) -> list[Container]:
@@ -232,24 +298,3 @@ def _chosen(containers: Sequence[Container], names: Sequence[str]) -> list[Conta
         if not any(name in (found.name, found.service) for found in containers):
             raise NoSuchProcess(f"there is no container {name!r}", hint=f"there are: {known}")
     return [found for found in containers if not names or found.name in names or found.service in names]
-
-
-def _has_done_its_work(container: Container) -> bool:
-    return container.service == "migrate" and container.status.startswith("Exited (0)")
-
-
-def _row(container: Container, url: str) -> ProcessStatus:
-    starting = "(health: starting)" in container.status
-    healthy = container.state == "running" and not starting and "(unhealthy)" not in container.status
-    state = _STATES.get(container.state, container.state.upper())
-    return ProcessStatus(
-        name=container.name,
-        state="STARTING" if starting else state,
-        pid=None,
-        listen=url if container.service == "envoy" else "",
-        metrics="",
-        memory_bytes=0,
-        uptime_seconds=0.0,
-        healthy=healthy,
-        message="" if healthy else container.status,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,29 +10,56 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from taskforge_cli.stack.config import CLI_VARIABLES
 from taskforge_cli.stack.errors import CheckoutMissing, DockerUnavailable, StackError
 
-PROJECT = "taskforge"
 _ANSWER_SECONDS = 20.0
-_ROW = ("service", "container-number")
-_FORMAT = "\t".join(
-    [*(f'{{{{.Label "com.docker.compose.{name}"}}}}' for name in _ROW), "{{.State}}", "{{.Status}}", "{{.Ports}}"]
-)
+_ATTEMPTS = 3  # a container may go between two questions
+_LABEL = "com.docker.compose"
 _NUMBERED = re.compile(r"(?P<service>.+)[-_](?P<number>\d+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What Compose is told about: the file, its variables, and under which name."""
+
+    deploy: Path  #: the folder of compose.yaml
+    env_file: Path
+    project: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """One container of the project."""
 
+    id: str
     name: str  #: the service; executors are numbered, as in the local stack
     service: str
     state: str  #: Docker's word: created running restarting exited paused dead
-    status: str  #: Docker's sentence, such as `Up 5 minutes (healthy)`
-    ports: str
+    health: str  #: starting, healthy or unhealthy; empty without a health check
+    exit_code: int
+    out_of_memory: bool
+    uptime_seconds: float
+    ports: frozenset[int]  #: published on this machine
+    error: str  #: why Docker could not start it
+
+    @property
+    def death(self) -> str:
+        """Why it does not run; empty while it does, and when its work is done."""
+        if self.error:
+            return self.error
+        if self.state in ("exited", "restarting", "dead") and (self.exit_code or self.service != "migrate"):
+            return f"exit code {self.exit_code}" + (", out of memory" if self.out_of_memory else "")
+        return ""
+
+    @property
+    def fault(self) -> str:
+        """Why it does not do its work; empty while it does, and when its work is done."""
+        return self.death or ("its health check fails" if self.health == "unhealthy" else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +70,21 @@ class Docker:
     compose: tuple[str, ...]  #: `docker compose` or `docker-compose`
     environ: Mapping[str, str] = field(repr=False)
 
-    def run(self, deploy: Path, env_file: Path, *arguments: str) -> None:
+    def run(self, deployment: Deployment, *arguments: str) -> None:
         """Run Compose; what it writes goes to standard error.
 
         Raises:
             StackError: it failed.
         """
-        command = compose_line(self.compose, deploy, env_file, *arguments)
+        command = compose_line(self.compose, deployment, *arguments)
         done = subprocess.run(command, env=self.environ, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
         if done.returncode:
             shown = " ".join([Path(self.compose[0]).name, *self.compose[1:], arguments[0]])
             raise StackError(f"{shown} ended with exit code {done.returncode}", hint="what it wrote says why")
 
-    def lines(self, deploy: Path, env_file: Path, *arguments: str) -> Iterator[str]:
+    def lines(self, deployment: Deployment, *arguments: str) -> Iterator[str]:
         """What Compose writes, as it comes; it ends with the caller."""
-        command = compose_line(self.compose, deploy, env_file, *arguments)
+        command = compose_line(self.compose, deployment, *arguments)
         with subprocess.Popen(
             command,
             env=self.environ,
@@ -70,11 +98,56 @@ class Docker:
             finally:
                 process.terminate()
 
-    def containers(self) -> list[Container]:
+    def ask(self, *arguments: str) -> str:
+        """What Docker answers.
+
+        Raises:
+            DockerUnavailable: it does not, or refuses.
+        """
+        return _ask([self.program, *arguments], self.environ)
+
+    def do(self, *arguments: str) -> None:
+        """Have Docker do what takes its time.
+
+        Raises:
+            StackError: it could not.
+        """
+        command = [self.program, *arguments]
+        done = subprocess.run(
+            command, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
+        )
+        if done.returncode:
+            raise StackError(
+                f"docker {arguments[0]} ended with exit code {done.returncode}", hint="what it wrote says why"
+            )
+
+    def ask_compose(self, deployment: Deployment, *arguments: str) -> str:
+        """What Compose answers.
+
+        Raises:
+            DockerUnavailable: it does not, or refuses.
+        """
+        return _ask(compose_line(self.compose, deployment, *arguments), self.environ)
+
+    def containers(self, project: str) -> list[Container]:
         """The project's containers. Asked of Docker itself: both generations of Compose print other tables."""
-        label = f"label=com.docker.compose.project={PROJECT}"
-        text = _ask([self.program, "ps", "--all", "--filter", label, "--format", _FORMAT], self.environ)
-        return sorted(map(_container, text.splitlines()), key=lambda found: found.name)
+        # What `compose run` has started has no part in the stack.
+        chosen = [f"--filter=label={_LABEL}.{label}" for label in (f"project={project}", "oneoff=False")]
+        for attempt in range(1, _ATTEMPTS + 1):
+            ids = self.ask("ps", "--all", "--quiet", "--no-trunc", *chosen).split()
+            try:
+                # Not by a template: what a missing field does to it depends on the daemon's age.
+                found = json.loads(self.ask("inspect", "--type=container", *ids)) if ids else []
+            except DockerUnavailable:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return sorted(map(_container, found), key=lambda container: container.name)
+        raise AssertionError("unreachable")
+
+    def has_networks(self, project: str) -> bool:
+        """Whether there are networks of the project; they outlive a start that failed."""
+        return bool(self.ask("network", "ls", "--quiet", f"--filter=label={_LABEL}.project={project}").split())
 
 
 def locate(environ: Mapping[str, str]) -> Docker:
@@ -119,10 +192,10 @@ def find_deploy(package: Path) -> Path:
     return deploy
 
 
-def compose_line(compose: Sequence[str], deploy: Path, env_file: Path, *arguments: str) -> list[str]:
+def compose_line(compose: Sequence[str], deployment: Deployment, *arguments: str) -> list[str]:
     """A command line of Compose."""
-    where = ["--project-name", PROJECT, "--env-file", str(env_file), "-f", str(deploy / "compose.yaml")]
-    return [*compose, *where, *arguments]
+    named = ["--project-name", deployment.project, "--env-file", str(deployment.env_file)]
+    return [*compose, *named, "-f", str(deployment.deploy / "compose.yaml"), *arguments]
 
 
 def display_name(service: str, number: str) -> str:
@@ -139,11 +212,28 @@ def split_line(line: str) -> tuple[str, str] | None:
     return display_name(found["service"], found["number"]), text.removeprefix(" ")
 
 
-def _container(line: str) -> Container:
-    service, number, state, status, ports = line.split("\t")
+def _container(found: Mapping[str, Any]) -> Container:
+    labels, state = found["Config"]["Labels"], found["State"]
+    service = labels[f"{_LABEL}.service"]
+    bound = (each for port in (found["NetworkSettings"].get("Ports") or {}).values() for each in port or ())
     return Container(
-        name=display_name(service, number), service=service, state=state.lower(), status=status, ports=ports
+        id=found["Id"],
+        name=display_name(service, labels[f"{_LABEL}.container-number"]),
+        service=service,
+        state=state["Status"],
+        health=(state.get("Health") or {}).get("Status", ""),
+        exit_code=state["ExitCode"],
+        out_of_memory=state["OOMKilled"],
+        uptime_seconds=_since(state["StartedAt"]) if state["Status"] == "running" else 0.0,
+        ports=frozenset(int(each["HostPort"]) for each in bound if each["HostPort"]),
+        error=state["Error"],
     )
+
+
+def _since(moment: str) -> float:
+    """Seconds since a moment that Docker writes with nanoseconds."""
+    started = datetime.fromisoformat(f"{moment[:19]}+00:00")
+    return max(0.0, (datetime.now(UTC) - started).total_seconds())
 
 
 def _ask(command: Sequence[str], environ: Mapping[str, str]) -> str:

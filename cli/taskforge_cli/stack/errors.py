@@ -30,7 +30,7 @@ class ConfigInvalid(StackError):
 
 
 class HomeUnusable(StackError):
-    """The home folder belongs to somebody else, or its path cannot be used."""
+    """The home folder belongs to somebody else, its path cannot be used, or a secret in it is missing."""
 
     code = "HOME_UNUSABLE"
     exit_code = 6
@@ -47,6 +47,13 @@ class CheckoutMissing(StackError):
     """The Compose runtime needs a checkout of the repository, and the command was installed without one."""
 
     code = "CHECKOUT_MISSING"
+    exit_code = 6
+
+
+class ImageMissing(StackError):
+    """Docker does not have an image, and Compose could neither pull nor build it."""
+
+    code = "IMAGE_MISSING"
     exit_code = 6
 
 

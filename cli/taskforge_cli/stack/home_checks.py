@@ -7,7 +7,7 @@ import binascii
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +20,17 @@ _KEY_BYTES = 32
 _TOKEN_CHARACTERS = 32
 
 
-def check_home(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """All of them; only the first if there is no home yet."""
+def check_home(
+    home: Home, environ: Mapping[str, str], *, secrets: Path | None = None, private: Sequence[Path] = ()
+) -> Iterator[Finding]:
+    """All of them; only the first if there is no home yet.
+
+    Args:
+        home: the home folder.
+        environ: where variables may override its config.
+        secrets: the folder of keys and tokens, if it is not the home's own.
+        private: more paths that must be closed to other users.
+    """
     if not home.config_file.exists():
         yield warn("home", f"there is no TaskForge home in {home.root}", "taskforge init")
         return
@@ -32,9 +41,9 @@ def check_home(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     yield ok("home", str(home.root))
     yield _config(home, environ)
-    yield _modes(home)
-    yield _internal_token(home)
-    yield _keyring(home)
+    yield _modes([*_private_paths(home), *private])
+    yield _internal_token((secrets or home.secrets_dir) / home.internal_token_file.name)
+    yield _keyring((secrets or home.secrets_dir) / home.keyring_file.name)
 
 
 def _config(home: Home, environ: Mapping[str, str]) -> Finding:
@@ -46,8 +55,8 @@ def _config(home: Home, environ: Mapping[str, str]) -> Finding:
     return ok("config", f"{home.config_file}" + (f", overridden by {', '.join(overridden)}" if overridden else ""))
 
 
-def _modes(home: Home) -> Finding:
-    open_to_others = [path for path in _private_paths(home) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+def _modes(private: Sequence[Path]) -> Finding:
+    open_to_others = [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if not open_to_others:
         return ok("file-modes", "closed to other users")
     names = ", ".join(str(path) for path in open_to_others)
@@ -64,27 +73,27 @@ def _close(paths: list[Path]) -> None:
         os.chmod(path, stat.S_IMODE(path.stat().st_mode) & 0o700)  # noqa: PTH101
 
 
-def _internal_token(home: Home) -> Finding:
+def _internal_token(path: Path) -> Finding:
     try:
-        length = len(home.internal_token_file.read_text(encoding="utf-8").strip())
+        length = len(path.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:
         return fail("internal-token", f"cannot be read: {error}", "taskforge init")
     if length < _TOKEN_CHARACTERS:
-        fix = f"remove {home.internal_token_file}, then: taskforge init && taskforge restart"
+        fix = f"remove {path}, then: taskforge init && taskforge restart"
         return fail("internal-token", f"is only {length} characters long", fix)
     return ok("internal-token", "present")
 
 
-def _keyring(home: Home) -> Finding:
+def _keyring(path: Path) -> Finding:
     fix = "restore the key ring from a backup: without it, stored secrets stay sealed"
     try:
-        ring = json.loads(home.keyring_file.read_text(encoding="utf-8"))
+        ring = json.loads(path.read_text(encoding="utf-8"))
         keys = {name: base64.b64decode(key, validate=True) for name, key in ring["keys"].items()}
         active = ring["active"]
     except FileNotFoundError:
-        return fail("key-ring", f"{home.keyring_file} is missing", f"{fix}; or make a new one: taskforge init")
+        return fail("key-ring", f"{path} is missing", f"{fix}; or make a new one: taskforge init")
     except (OSError, ValueError, KeyError, AttributeError, TypeError, binascii.Error):
-        return fail("key-ring", f"{home.keyring_file} is damaged", fix)
+        return fail("key-ring", f"{path} is damaged", fix)
     if active not in keys or any(len(key) != _KEY_BYTES for key in keys.values()):
-        return fail("key-ring", f"{home.keyring_file} has no usable active key", fix)
+        return fail("key-ring", f"{path} has no usable active key", fix)
     return ok("key-ring", f"{len(keys)} key{'s' if len(keys) > 1 else ''}, active: {active}")

@@ -30,10 +30,11 @@ class ProcessStatus:
 class StackStatus:
     """The whole stack."""
 
-    running: bool  #: whether there is a supervisor
+    running: bool  #: whether there is a supervisor, or a container that runs
     healthy: bool  #: whether every process is healthy
     url: str
     processes: tuple[ProcessStatus, ...]
+    project: str = ""  #: the name of a Compose project
 
     @property
     def memory_bytes(self) -> int:
