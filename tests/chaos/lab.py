@@ -130,6 +130,11 @@ class Lab:
         for violation in await judge(world, load, faults=faults, final=final):
             self.outcome.violations.append(str(violation))
 
+    async def end_world(self) -> None:
+        """End the world before what it was made of; its logs are kept after a violation."""
+        failed = f"{self.outcome.id}-{self.outcome.seed}" if self.outcome.violations else ""
+        await self.bench.discard(keep_as=failed)
+
     def skip(self, reason: str) -> None:
         """Leave the experiment: this machine cannot do it."""
         raise Skip(reason)

@@ -57,10 +57,18 @@ async def refusal(api: Api, method: MethodDescriptor, token: str | None) -> grpc
 
 @pytest.mark.parametrize("method", methods(*_PUBLIC), ids=lambda method: f"{method.full_name}")
 async def test_no_method_answers_without_a_valid_token(method: MethodDescriptor, api: Api, stack: Stack) -> None:
-    for token in (None, "", "Bearer", "Bearer wrong", stack.token, f"Basic {stack.token}", f"Bearer {stack.token}x"):
+    for token in (None, "", "Bearer", stack.token, f"Basic {stack.token}", f"Bearer {stack.token},"):
         error = await refusal(api, method, token)
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED, f"{token!r} was answered {error.code()}"
         assert error_of(error).reason == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("module", _PUBLIC, ids=lambda module: module.__name__.rpartition(".")[2])
+async def test_a_wrong_token_opens_no_service(module: Any, api: Api, stack: Stack) -> None:
+    """Once a service: the gateway lets nobody try for long."""
+    error = await refusal(api, methods(module)[0], f"Bearer {stack.token}x")
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert error_of(error).reason == "TOKEN_INVALID"
 
 
 @pytest.mark.parametrize("method", methods(scheduler_service_pb2), ids=lambda method: method.name)
@@ -84,7 +92,7 @@ async def test_internal_methods_are_not_there(method: MethodDescriptor, api: Api
 )
 async def test_http_without_a_token_is_401(method: str, path: str, anyone: aiohttp.ClientSession) -> None:
     body: dict[str, str] | None = {} if method in ("POST", "PUT") else None
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YWRtaW46YWRtaW4="}):
+    for headers in ({}, {"Authorization": "Bearer wrong,"}, {"Authorization": "Basic YWRtaW46YWRtaW4="}):
         async with anyone.request(method, path, headers=headers, json=body) as answer:
             refused = await answer.json()
         assert answer.status == 401

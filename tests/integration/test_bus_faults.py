@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
+from redis.exceptions import ReadOnlyError
 from structlog.testing import capture_logs
 
 from taskforge.bus import health
 from taskforge.bus.consumer import HintConsumer
+from taskforge.bus.link import Link
 from taskforge.bus.producer import HintProducer
 from taskforge.bus.streams import HINT_STREAM, StepKey
 from taskforge.runtime.ids import new_id
+from tests.support.places import free_port
 from tests.support.valkey import Valkey
+from tests.support.waiting import eventually
 
 OUTAGE_SECONDS = 3.0
 Lines = Sequence[Mapping[str, object]]
@@ -113,7 +119,9 @@ async def test_a_server_that_may_evict_hints_is_unhealthy_and_still_used(
                     await bus.turn()
             assert not bus.producer.healthy
             assert not bus.consumer.healthy
-            assert policy in {line["policy"] for line in events(logs, "redis_may_evict_hints")}
+            told = [line["policy"] for line in events(logs, "redis_may_evict_hints")]
+            assert set(told) == {policy}
+            assert len(told) <= 2  # the producer and the consumer, however often they look
             assert REGISTRY.get_sample_value("taskforge_redis_may_evict") == 1
             seen: set[StepKey] = set()
             async with asyncio.timeout(10):
@@ -123,6 +131,13 @@ async def test_a_server_that_may_evict_hints_is_unhealthy_and_still_used(
             own_valkey.configure("maxmemory-policy", policy)
             await bus.flows()
         assert REGISTRY.get_sample_value("taskforge_redis_may_evict") == 0
+
+
+async def test_a_policy_that_changes_behind_an_open_connection_is_noticed_soon(own_valkey: Valkey) -> None:
+    async with at_work(own_valkey) as (bus, _):
+        own_valkey.configure("maxmemory", "64mb")
+        own_valkey.configure("maxmemory-policy", "allkeys-lru")
+        await bus.until(lambda: not bus.producer.healthy and not bus.consumer.healthy)
 
 
 async def test_a_policy_without_a_limit_evicts_nothing(own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +194,34 @@ async def test_a_server_that_became_a_replica_is_left_until_it_is_none(own_valke
             await client.replicaof("NO", "ONE")
             await bus.flows()
         assert len(logs) <= 2 * (clock() - began + 2)
+
+
+async def test_a_connection_that_opens_while_its_server_is_being_left_is_closed(folder: Path) -> None:
+    server = Valkey(folder, port=free_port())
+    names_resolve = threading.Event()
+    try:
+        server.start()
+        link = Link(f"redis://localhost:{server.port}", answer_seconds=5.0)
+        await link.run(("TIME",))
+        server.answer("REPLICAOF 127.0.0.1 1")
+        resolver = ThreadPoolExecutor(1)
+        resolver.submit(names_resolve.wait)
+        asyncio.get_running_loop().set_default_executor(resolver)
+        refused = asyncio.create_task(link.run(("XADD", "stream", "*", "field", "value")))  # over the open connection
+        opening = asyncio.create_task(link.run(("TIME",)))
+        with pytest.raises(ReadOnlyError):
+            await refused
+        names_resolve.set()
+        await asyncio.gather(opening, return_exceptions=True)
+        await link.close()
+        await eventually(lambda: only_one_who_asks(server))
+    finally:
+        names_resolve.set()
+        server.stop()
+
+
+def only_one_who_asks(server: Valkey) -> None:
+    assert b"connected_clients:1\r\n" in server.answer("INFO clients")
 
 
 async def test_something_else_under_the_streams_name_is_left_alone(own_valkey: Valkey) -> None:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf import descriptor_pb2
 
-from taskforge.domain.errors import NotFound
+from taskforge.domain.errors import NotFound, Unavailable
 from taskforge.edge.render import (
     API_BODY_BYTES,
     GATEWAY_SERVICES,
@@ -62,6 +62,8 @@ class Runs(run_service_pb2_grpc.RunServiceServicer):
     async def GetRun(self, request: Any, context: Any) -> Any:  # noqa: N802
         if request.name == "runs/none":
             raise NotFound("RUN_NOT_FOUND", "there is no run 'none'", hint="taskforge run list")
+        if request.name == "runs/later":
+            raise Unavailable("STORE_UNAVAILABLE", "later", retry_after=2.5)
         return run_pb2.Run(name=request.name)
 
     async def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -91,6 +93,7 @@ class Answer:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
         self.content_type = response.getheader("content-type", "")
+        self.retry_after = response.getheader("retry-after")
         self.body = response.read()
 
     @property
@@ -178,6 +181,12 @@ async def test_an_error_of_a_service_arrives_with_its_details(door: Edge) -> Non
     assert answer.json["details"][0]["metadata"] == {"hint": "taskforge run list"}
 
 
+async def test_an_error_that_passes_says_when_to_come_back(door: Edge) -> None:
+    answer = await door.call("GET", "/v1/runs/later")
+    assert (answer.status, answer.reason, answer.retry_after) == (503, "STORE_UNAVAILABLE", "3")
+    assert (await door.call("GET", "/v1/runs/none")).retry_after is None
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "reason"),
     [
@@ -243,6 +252,12 @@ async def test_headers_that_envoy_would_obey_and_forged_ones_do_not_get_in(door:
     )
 
 
+@pytest.mark.parametrize("name", ["x-forwarded-for", "x-envoy-external-address", "x-real-ip", "forwarded"])
+async def test_callers_cannot_say_who_they_are(door: Edge, name: str) -> None:
+    metadata = json.loads((await door.call("GET", "/v1/status", headers={name: "192.0.2.7"})).json["version"])
+    assert metadata["x-envoy-external-address"] == "127.0.0.1"
+
+
 async def test_paths_are_made_canonical_before_they_are_matched(door: Edge) -> None:
     assert (await door.call("GET", "//v1/./x/..//runs/abc")).json["name"] == "runs/abc"
 
@@ -276,6 +291,13 @@ async def test_what_is_not_public_cannot_be_reached_by_grpc(channel: grpc.aio.Ch
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_message_that_is_too_large_has_a_code_that_grpc_callers_know(channel: grpc.aio.Channel) -> None:
+    request = run_service_pb2.StartRunRequest(workflow="w" * (API_BODY_BYTES + 1))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run_service_pb2_grpc.RunServiceStub(channel).StartRun(request)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_a_service_that_is_down_is_told_without_its_address(folder: Path) -> None:

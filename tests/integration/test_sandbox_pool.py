@@ -46,6 +46,14 @@ async def bloat_a_worker(pool: SandboxPool) -> None:
 
 
 class TestConfinement:
+    def test_a_busy_worker_gives_way_to_its_service(self) -> None:
+        async def main(pool: SandboxPool) -> None:
+            await jq(pool, ".")
+            (pid,) = pool.worker_pids
+            assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+        run_with_pool(main)
+
     def test_no_environment_reaches_a_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TASKFORGE_CANARY", "canary-value")
 

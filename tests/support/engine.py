@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from taskforge.domain.errors import TaskforgeError
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.ids import new_id
 from taskforge.scheduler.admission import Admission
@@ -100,9 +101,11 @@ class Engine:
 
     async def report(self, executor_id: UUID, stretch: pb.Stretch) -> pb.StretchResult:
         """Report one stretch."""
-        results, hints, _ = await self.completer.complete([Report(executor_id=executor_id, stretch=stretch)])
-        self.hints.publish(hints)
-        return results[0]
+        done = await self.completer.complete([Report(executor_id=executor_id, stretch=stretch)])
+        self.hints.publish(done.queued)
+        if isinstance(done.results[0], TaskforgeError):
+            raise done.results[0]
+        return done.results[0]
 
     async def renew(self, executor_id: UUID, *leases: pb.Lease) -> list[pb.RenewLeasesResponse.Result]:
         """Renew leases."""

@@ -14,7 +14,8 @@ AVAILABLE = Gauge("taskforge_hints_available", "Whether hints get through: 1 or 
 MAY_EVICT = Gauge("taskforge_redis_may_evict", "Whether Redis may throw hints away to make room: 1 or 0.")
 
 _QUIET_SECONDS = 1.0  # between two lines of the log
-_LOOK_SECONDS = 60.0
+_LOOK_SECONDS = 5.0  # a server that was replaced is noticed by nothing else: a client reconnects without a word
+_TELL_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -56,14 +57,15 @@ class EvictionWatch:
     neither refuses to start because of it nor stops: Redis buys latency and must not decide over anything else, it may
     be away when we start, and its owner may change the policy at any time after. Instead the stream counts as
     unhealthy, so that executors poll every second and an evicted hint costs no more than that, while those that
-    arrive are still used; and every look that finds it says so. INFO is asked, since servers of others forbid CONFIG.
+    arrive are still used; and the log says so every minute. INFO is asked, since servers of others forbid CONFIG.
     Where INFO is forbidden too, nothing is known, and nothing is said.
     """
 
     def __init__(self, link: Link) -> None:
         self.may_evict = False
         self._link = link
-        self._looked_at = float("-inf")
+        self._looked_at = self._told_at = float("-inf")
+        self._told = ""  # the policy
 
     def look_again(self) -> None:
         """The server may be another one now."""
@@ -82,5 +84,7 @@ class EvictionWatch:
         policy = str(memory.get("maxmemory_policy", ""))
         self.may_evict = policy.startswith("allkeys-") and memory.get("maxmemory") != 0
         MAY_EVICT.set(self.may_evict)
-        if self.may_evict:
+        if self.may_evict and (policy != self._told or now - self._told_at >= _TELL_SECONDS):
+            self._told_at = now
             log.warning("redis_may_evict_hints", policy=policy, wanted="maxmemory-policy noeviction")
+        self._told = policy if self.may_evict else ""

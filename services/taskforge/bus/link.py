@@ -63,12 +63,15 @@ class Link:
             except BUS_FAILURES:
                 await self._leave(client)
                 raise
+            finally:
+                if client is not self._client:
+                    # It may have been connecting when another task closed it: that closed nothing.
+                    await _close(client)
         raise moved
 
     async def close(self) -> None:
         """Disconnect."""
-        with contextlib.suppress(*BUS_FAILURES):
-            await self._client.aclose()
+        await self._turn_to(self._url, self._client)
 
     async def _follow(self, client: Redis, moved: MovedError) -> None:
         host = moved.host or str(client.connection_pool.connection_kwargs.get("host", ""))
@@ -87,11 +90,15 @@ class Link:
         if client is self._client:  # else another task has done it
             self._url = url
             self._client = open_client(url, answer_seconds=self._answer_seconds)
-        with contextlib.suppress(*BUS_FAILURES):
-            await client.aclose()
+        await _close(client)
 
     def _known(self) -> list[str]:
         return [*self._servers.urls, *self._learned]
+
+
+async def _close(client: Redis) -> None:
+    with contextlib.suppress(*BUS_FAILURES):
+        await client.aclose()
 
 
 async def _run(client: Redis, commands: tuple[Command, ...]) -> Any:

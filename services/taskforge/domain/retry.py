@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from taskforge.domain.outcome import StepError
 from taskforge.domain.workflow import Backoff, Jitter, RetryPolicy
 
+LONGEST_RETRY_AFTER = 86400.0  #: seconds that a server may ask for where the policy has no `max_elapsed`
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryIn:
@@ -33,7 +35,7 @@ def decide(policy: RetryPolicy, error: StepError, *, attempt: int, elapsed: floa
         jitter: a random number in [0, 1).
 
     `Retry-After` is a floor: jitter only moves a delay upwards from it, and a wait that does not fit
-    into `max_elapsed` gives up at once.
+    into `max_elapsed`, or into a day where there is none, gives up at once.
     """
     if not error.matches(policy.on):
         return GiveUp(reason=f"{describe(error)} is not retried")
@@ -43,6 +45,9 @@ def decide(policy: RetryPolicy, error: StepError, *, attempt: int, elapsed: floa
     if policy.jitter is Jitter.FULL:
         delay *= jitter
     if error.retry_after is not None:
+        if policy.max_elapsed is None and error.retry_after > LONGEST_RETRY_AFTER:
+            asked = f"the server asks to wait for {error.retry_after:.0f}s"
+            return GiveUp(reason=f"{asked}; without max_elapsed nobody waits for more than a day")
         delay = max(delay, error.retry_after)
     if policy.max_elapsed is not None and elapsed + delay > policy.max_elapsed:
         return GiveUp(reason=f"the next attempt would start after max_elapsed ({policy.max_elapsed:g}s)")

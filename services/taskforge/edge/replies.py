@@ -1,10 +1,12 @@
 """What Envoy answers itself, in the shape of every other API error: `{"code", "message", "details"}`.
 
-A gRPC caller gets Envoy's own trailers: there a JSON body would become the status message.
+A gRPC caller gets Envoy's own trailers, because there a JSON body would become the status message; only their code is
+the same. Envoy knows few statuses, and calls the others UNKNOWN or INTERNAL, which nobody can act on.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 _BODY = "the request is not valid. %LOCAL_REPLY_BODY%"
@@ -25,26 +27,25 @@ _REPLIES: dict[int, tuple[int, str, str]] = {
 }
 
 
+_GRPC_UNIMPLEMENTED = 12  #: what gRPC says of a method that is not there
+
+
 def _header_filter(match: dict[str, Any]) -> dict[str, Any]:
     return {"header_filter": {"header": match}}
 
 
+def _content_type_is_grpc(*, invert: bool) -> dict[str, Any]:
+    match = {"string_match": {"prefix": "application/grpc"}, "treat_missing_header_as_empty": True}
+    return _header_filter({"name": "content-type", **match, "invert_match": invert})
+
+
+def _is_transcoded(*, invert: bool) -> dict[str, Any]:
+    return _header_filter({"name": "x-envoy-original-path", "present_match": True, "invert_match": invert})
+
+
 #: A transcoded request looks like gRPC by then, but keeps the path with which it came.
-_CAME_AS_HTTP: dict[str, Any] = {
-    "or_filter": {
-        "filters": [
-            _header_filter(
-                {
-                    "name": "content-type",
-                    "string_match": {"prefix": "application/grpc"},
-                    "treat_missing_header_as_empty": True,
-                    "invert_match": True,
-                }
-            ),
-            _header_filter({"name": "x-envoy-original-path", "present_match": True}),
-        ]
-    }
-}
+_CAME_AS_HTTP = {"or_filter": {"filters": [_content_type_is_grpc(invert=True), _is_transcoded(invert=False)]}}
+_CAME_AS_GRPC = [_content_type_is_grpc(invert=False), _is_transcoded(invert=True)]
 
 
 def _mapper(comparison: dict[str, Any], code: int, reason: str, message: str) -> dict[str, Any]:
@@ -63,6 +64,18 @@ def _mapper(comparison: dict[str, Any], code: int, reason: str, message: str) ->
     }
 
 
+def _status_mapper(status: int, code: int) -> dict[str, Any]:
+    header = {"key": "grpc-status", "value": str(_GRPC_UNIMPLEMENTED if status == HTTPStatus.NOT_FOUND else code)}
+    return {
+        "filter": {
+            "and_filter": {
+                "filters": [{"status_code_filter": {"comparison": _comparison("EQ", status)}}, *_CAME_AS_GRPC]
+            }
+        },
+        "headers_to_add": [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+    }
+
+
 def _comparison(operator: str, status: int) -> dict[str, Any]:
     return {"op": operator, "value": {"default_value": status, "runtime_key": "taskforge.none"}}
 
@@ -70,6 +83,7 @@ def _comparison(operator: str, status: int) -> dict[str, Any]:
 #: Envoy's `local_reply_config.mappers`; the first that matches wins.
 LOCAL_REPLIES: list[dict[str, Any]] = [
     *(_mapper(_comparison("EQ", status), *reply) for status, reply in _REPLIES.items()),
+    *(_status_mapper(status, code) for status, (code, _, _) in _REPLIES.items()),
     _mapper(_comparison("GE", 500), 13, "INTERNAL", "the edge failed to answer"),
     _mapper(_comparison("GE", 400), 3, "REQUEST_INVALID", _BODY),
 ]

@@ -38,12 +38,13 @@ class Completer:
         it is asked a few times, and then treated as having refused: had the result been stored after all, the failure
         that is reported next would be told that its lease is stale.
         """
-        refusals = 0
+        refusals = asks = 0
         asked_at = time.monotonic()
 
         async def ask() -> pb.StretchResult:
-            nonlocal asked_at
+            nonlocal asked_at, asks
             asked_at = time.monotonic()
+            asks += 1
             return await self._batcher.submit(stretch)
 
         while True:
@@ -56,8 +57,9 @@ class Completer:
                     refused = pb.ItemError(reason=error.reason, message=error.message)
                     return pb.StretchResult(kind=pb.StretchResult.KIND_REJECTED, error=refused)
             else:
-                told = {"answer": _KIND.Name(result.kind), "seconds": round(time.monotonic() - asked_at, 6)}
-                log.debug("stretch_answered", **lease_fields(stretch.lease), **told)
+                seconds = round(time.monotonic() - asked_at, 6)
+                answer = _KIND.Name(result.kind)
+                log.debug("stretch_answered", **lease_fields(stretch.lease), answer=answer, asks=asks, seconds=seconds)
                 return result
             await asyncio.sleep(pause_seconds(refusals))
 

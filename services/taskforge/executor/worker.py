@@ -103,6 +103,7 @@ class Worker:
             return
         finally:
             self._claiming = 0
+            self._room.set()  # for more hints than now, if these led to nothing
         self._hold(grants, asked_at)
         self._answered(len(grants), poll=poll, limit=limit)
 

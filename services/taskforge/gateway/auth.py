@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from taskforge.domain.errors import Unauthenticated, Unavailable
+from taskforge.domain.errors import ResourceExhausted, TaskforgeError, Unauthenticated, Unavailable
+from taskforge.gateway.guesses import WrongTokens, client_address
 from taskforge.runtime.server import Metadata
 from taskforge.security.tokens import bearer, matches
 from taskforge.store import tokens
@@ -13,6 +14,7 @@ from taskforge.store.pool import Database
 ADMIN = "admin"
 
 _HINT = "send the header `authorization: Bearer <token>`, exactly once"
+_CHECK = "check the token of your context with: taskforge context show"
 
 
 class TokenTable:
@@ -23,6 +25,7 @@ class TokenTable:
         self._admin_digest = admin_digest
         self._admin_stored = admin_digest is None
         self._names: Mapping[bytes, str] | None = None
+        self._wrong = WrongTokens()
 
     async def refresh(self) -> None:
         """Read the table; the first time, see to it that the admin token is in it."""
@@ -36,6 +39,7 @@ class TokenTable:
 
         Raises:
             Unauthenticated: TOKEN_INVALID.
+            ResourceExhausted: AUTHENTICATION_THROTTLED, instead of it once too many wrong tokens came from one address.
             Unavailable: the table has not been read yet.
         """
         token = bearer(metadata)
@@ -46,9 +50,16 @@ class TokenTable:
         # Every token is compared, in constant time: how long it takes says nothing about any of them.
         names = [name for stored, name in self._names.items() if matches(token, stored)]
         if not names:
-            raise Unauthenticated(
-                "TOKEN_INVALID",
-                "the token is unknown or has been revoked",
-                hint="check the token of your context with: taskforge context show",
-            )
+            raise self._refusal(client_address(metadata))
         return names[0]
+
+    def _refusal(self, address: str) -> TaskforgeError:
+        seconds = self._wrong.seconds_to_wait(address)
+        if not seconds:
+            return Unauthenticated("TOKEN_INVALID", "the token is unknown or has been revoked", hint=_CHECK)
+        return ResourceExhausted(
+            "AUTHENTICATION_THROTTLED",
+            "too many wrong tokens came from this address; a right one works at any time",
+            hint=_CHECK,
+            retry_after=seconds,
+        )

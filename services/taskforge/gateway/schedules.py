@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from taskforge.domain.errors import NotFound
 from taskforge.domain.schedule import next_fire
 from taskforge.domain.workflow import CronTrigger
@@ -19,6 +21,8 @@ from taskforge.store.trigger_json import SCHEDULE, cron_from_json
 from taskforge.store.triggers import TickRow, TriggerRow, Triggers
 from taskforge.v1 import schedule_service_pb2 as pb
 from taskforge.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
+
+log = structlog.get_logger()
 
 _DEFAULT_COUNT = 5
 _MAX_COUNT = 100
@@ -77,13 +81,19 @@ class ScheduleService(ScheduleServiceServicer):
 
 def _message(row: TriggerRow, ticks: Sequence[TickRow], *, count: int) -> pb.Schedule:
     trigger = cron_from_json(row.definition)
+    try:
+        following = _next_ticks(trigger, row.now, count)
+    except (ValueError, KeyError, OSError) as error:  # as parse_cron and ZoneInfo raise them
+        # Its zone has left the table of zones, or a newer version wrote its pattern. The scheduler leaves it out, too.
+        log.warning("schedule_unreadable", workflow=row.workflow, schedule=row.id, error=str(error))
+        following = []
     return pb.Schedule(
         name=f"workflows/{row.workflow}/schedules/{row.id}",
         cron=trigger.cron or "",
         every_seconds=trigger.every or 0.0,
         time_zone=trigger.timezone,
         overlap=trigger.overlap.value,
-        next_ticks=_next_ticks(trigger, row.now, count),
+        next_ticks=following,
         last_ticks=[_tick(tick) for tick in ticks],
     )
 

@@ -24,6 +24,10 @@ _ACCEPTED_PER_PASS = 1_000
 log = structlog.get_logger()
 
 
+class _Surprised(Unavailable):
+    """The scheduler answered with a fault of its own. It may have come after the commit: the run may exist."""
+
+
 class DeliveryStarts:
     """Starts runs of RECEIVED deliveries and notes that they exist.
 
@@ -79,6 +83,9 @@ class DeliveryStarts:
                 started = await self._restart(delivery)
             except ResourceExhausted:
                 return  # it stays RECEIVED: its sender may have been told nothing
+            except _Surprised as error:
+                log.error("lost_delivery_not_started", delivery=str(delivery.delivery_id), message=error.message)
+                continue  # the next one may fare better
             log.info("lost_delivery_handled", delivery=str(delivery.delivery_id), started=started)
 
     async def note_started(self) -> None:
@@ -120,6 +127,12 @@ class DeliveryStarts:
         except ResourceExhausted as error:
             self._full_until = asyncio.get_running_loop().time() + (error.retry_after or 1.0)
             raise
+        except TaskforgeError as error:
+            if error.code != TaskforgeError.code:
+                raise
+            raise _Surprised(
+                "SCHEDULER_UNAVAILABLE", f"the scheduler failed; the run may exist: {error.message}", retry_after=1
+            ) from error
         self._started.append(delivery_id)
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_status import rpc_status
 
-from taskforge.domain.errors import TaskforgeError
+from taskforge.domain.errors import InvalidArgument, TaskforgeError
 from taskforge.runtime.errors import internal_error, to_status
 from taskforge.runtime.metrics import RPC_ERRORS, RPC_SECONDS, report_ready
 
@@ -60,12 +61,12 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._streaming(handler.unary_stream, details.method, method, metadata),
-                handler.request_deserializer,
+                _tolerant(handler.request_deserializer),
                 handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
             self._unary(handler.unary_unary, details.method, method, metadata),
-            handler.request_deserializer,
+            _tolerant(handler.request_deserializer),
             handler.response_serializer,
         )
 
@@ -76,7 +77,7 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
             started = time.perf_counter()
             try:
                 caller.set(await self._authenticate(full_name, metadata))
-                return await behaviour(request, context)
+                return await behaviour(_readable(request), context)
             except Exception as error:
                 await _abort(context, method, error)
             finally:
@@ -88,7 +89,7 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
                 caller.set(await self._authenticate(full_name, metadata))
-                async for response in behaviour(request, context):
+                async for response in behaviour(_readable(request), context):
                     yield response
             except Exception as error:
                 await _abort(context, method, error)
@@ -98,6 +99,34 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
 
 class CannotListen(Exception):
     """The address of a service is not to be had."""
+
+
+class _Malformed:
+    """Stands for a request that is no message of its method."""
+
+    def __init__(self, error: DecodeError) -> None:
+        self.error = error
+
+
+def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Leave it to the handler to refuse what cannot be read: gRPC itself would call it a fault of the server.
+
+    The edge puts a path's `%ff` into a text as it is.
+    """
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError as error:
+            return _Malformed(error)
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, _Malformed):
+        raise InvalidArgument("REQUEST_INVALID", f"the request cannot be read: {request.error}")
+    return request
 
 
 class Server:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 MEMORY_BYTES = 512 * 1024 * 1024
 
+_NICENESS = 5  # the service must not miss its heartbeats because an evaluation is busy
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _LIMITS = {
@@ -38,6 +40,8 @@ def confine(parent_pid: int, *, reads_time_zones: bool) -> None:
         _forget_environment()
     with contextlib.suppress(OSError):  # when memory runs out, the kernel should take this process first
         Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
     nobody = _find_nobody()
     for limit, value in _LIMITS.items():
         _lower(limit, value)

@@ -14,7 +14,7 @@ from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.grants import GrantPlan, build_grants
 from taskforge.scheduler.leases import HeldLease
-from taskforge.scheduler.run_turn import Note, RunTurn, StepRef, load_turns, save_turns
+from taskforge.scheduler.run_turn import Note, RunTurn, StepRef, load_turns, save_turns, without_waiting_long
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
 
@@ -41,14 +41,20 @@ class Claimer:
     async def claim(self, claims: Sequence[Claim]) -> list[list[pb.Grant]]:
         """Lease what the claims name, what their executors lost, and whatever is QUEUED to those that poll.
 
+        What another scheduler holds for long is left out: it comes again with the next hint or poll.
+
         Returns:
             One list a claim.
         """
+        return await without_waiting_long(lambda patience: self._claim(claims, patience))
+
+    async def _claim(self, claims: Sequence[Claim], patience: float) -> list[list[pb.Grant]]:
         async with self._database.transaction(store.FILE) as connection:
             lost = await self._find_lost(connection, claims)
             polled = await self._find_queued(connection, claims)
             named = [ref for claim in claims for ref in (*claim.hints, *lost.get(claim.executor_id, ()))]
-            turns = await load_turns(connection, self._definitions, {run_id for run_id, _ in (*named, *polled)})
+            run_ids = {run_id for run_id, _ in (*named, *polled)}
+            turns = await load_turns(connection, self._definitions, run_ids, patience=patience)
             plans = [_take(claim, turns, lost.get(claim.executor_id, ()), polled) for claim in claims]
             await self._save(connection, turns)
             plans = [await self._renewed(connection, *pair) for pair in zip(claims, plans, strict=True)]
@@ -69,7 +75,7 @@ class Claimer:
         held = set().union(*(claim.held or () for claim in asking.values()))
         limit = len(held) + sum(claim.limit for claim in asking.values())
         lost: dict[UUID, list[StepRef]] = {}
-        for row in await connection.rows("find_leases_of", executor_ids=list(asking), limit=limit):
+        for row in await connection.rows("find_leases_of", executor_ids=list(asking), lease=self._lease, limit=limit):
             lease = HeldLease(run_id=row["run_id"], step=row["step"], token=row["lease_token"])
             if lease not in held:
                 lost.setdefault(row["executor_id"], []).append((lease.run_id, lease.step))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
-from taskforge.domain.errors import TaskforgeError
+from taskforge.domain.errors import TaskforgeError, Unavailable
 from taskforge.domain.run import Carried, Claimed, Finished, Refused
 from taskforge.domain.states import StepState
 from taskforge.failpoints import Point, reach
@@ -19,9 +19,17 @@ from taskforge.runtime.randomness import fraction
 from taskforge.scheduler.convert import Unstorable, outcome_from, stretch_hash, uuid_from
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.grants import GrantPlan, build_grants
-from taskforge.scheduler.run_turn import Note, RunTurn, StepRef, load_turns, queued_refs, save_turns
+from taskforge.scheduler.run_turn import (
+    Note,
+    RunTurn,
+    StepRef,
+    load_turns,
+    queued_refs,
+    save_turns,
+    without_waiting_long,
+)
 from taskforge.store import runs as store
-from taskforge.store.pool import Database
+from taskforge.store.pool import Connection, Database
 
 _KIND = pb.StretchResult.Kind
 _COMPLETIONS = Counter("taskforge_completions", "Stretches by what became of them.", ["result"])
@@ -44,6 +52,19 @@ class _Verdict:
     error: TaskforgeError | None = None
 
 
+#: The verdict on what cannot be judged now.
+_HELD = _Verdict(_KIND.KIND_UNSPECIFIED, error=Unavailable("STORE_UNAVAILABLE", "the run is held", retry_after=1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """What became of a batch."""
+
+    results: list[pb.StretchResult | TaskforgeError]  #: one a report
+    queued: Sequence[StepRef]  #: to be hinted
+    delays: list[float]  #: in seconds, of the steps that will be retried
+
+
 class Completer:
     """Writes stretches in batches."""
 
@@ -52,26 +73,38 @@ class Completer:
         self._definitions = definitions
         self._lease = lease
 
-    async def complete(
-        self, reports: Sequence[Report]
-    ) -> tuple[list[pb.StretchResult], Sequence[StepRef], list[float]]:
-        """Write what holds its lease.
+    async def complete(self, reports: Sequence[Report]) -> Completed:
+        """Write what holds its lease. Nobody hears anything definite about a run that another scheduler holds."""
+        return await without_waiting_long(lambda patience: self._complete(reports, patience))
 
-        Returns:
-            One result a report, the steps to hint, and the delays in seconds of the steps that will be retried.
-        """
+    async def _complete(self, reports: Sequence[Report], patience: float) -> Completed:
         async with self._database.transaction(store.FILE) as connection:
-            run_ids = {uuid_from(report.stretch.lease.run_id) for report in reports}
-            turns = await load_turns(connection, self._definitions, run_ids)
-            verdicts = [_judge(report, turns.get(uuid_from(report.stretch.lease.run_id))) for report in reports]
+            run_ids = {_run_of(report) for report in reports}
+            turns = await load_turns(connection, self._definitions, run_ids, patience=patience)
+            # Before anything is judged: that a run is held must not be taken for its not being there.
+            held = set() if patience else await _existing(connection, run_ids - turns.keys())
+            verdicts = [
+                _HELD if _run_of(report) in held else _judge(report, turns.get(_run_of(report))) for report in reports
+            ]
             if turns:
                 now = next(iter(turns.values())).now
                 await save_turns(connection, turns.values(), now=now, lease=self._lease)
             plans = [verdict.next for verdict in verdicts if verdict.next is not None]
             grants = iter(await build_grants(connection, plans, self._lease))
         await reach(Point.COMPLETION_COMMITTED)
-        results = [_result(verdict, next(grants) if verdict.next else None) for verdict in verdicts]
-        return results, queued_refs(turns.values()), _retry_delays(turns.values())
+        return Completed(
+            results=[_result(verdict, next(grants) if verdict.next else None) for verdict in verdicts],
+            queued=queued_refs(turns.values()),
+            delays=_retry_delays(turns.values()),
+        )
+
+
+def _run_of(report: Report) -> UUID:
+    return uuid_from(report.stretch.lease.run_id)
+
+
+async def _existing(connection: Connection, run_ids: Collection[UUID]) -> set[UUID]:
+    return {row["run_id"] for row in await connection.rows("find_runs", run_ids=list(run_ids))} if run_ids else set()
 
 
 def _judge(report: Report, turn: RunTurn | None) -> _Verdict:
@@ -152,7 +185,9 @@ def _retry_delays(turns: Iterable[RunTurn]) -> list[float]:
     ]
 
 
-def _result(verdict: _Verdict, grant: pb.Grant | None) -> pb.StretchResult:
+def _result(verdict: _Verdict, grant: pb.Grant | None) -> pb.StretchResult | TaskforgeError:
+    if isinstance(verdict.error, Unavailable):
+        return verdict.error
     _COMPLETIONS.labels(_KIND.Name(verdict.kind).removeprefix("KIND_").lower()).inc()
     error = None
     if verdict.error is not None:

@@ -28,7 +28,8 @@ from taskforge.store.pool import Connection, Database
 from taskforge.store.trigger_json import cron_from_json
 
 FILE = "schedules"
-LIMIT = 500
+LIMIT = 500  #: schedules that one transaction fires
+FOLLOW_LIMIT = 2_000  #: schedules that one transaction makes or changes
 
 T = TypeVar("T")
 _Change = tuple[datetime | None, int]
@@ -79,22 +80,23 @@ class Cron:
             return seconds
 
     async def reconcile(self) -> bool:
-        """Make at most LIMIT schedules follow their triggers, if these have changed. Returns whether all do now."""
+        """Make at most FOLLOW_LIMIT schedules follow their triggers, if these have changed. True: all do now."""
         async with self._database.connection(FILE) as connection:
             row = await connection.row("newest_trigger_change")
         newest = (row["max"], row["count"]) if row else (None, 0)
         if newest == self._seen:
             return True
-        if newest != self._following:
-            self._following, self._unreadable = newest, set()
         async with self._database.transaction(FILE) as connection:
-            await connection.run("delete_removed_schedules")
-            changed = await connection.rows("find_changed_schedules", without=self._left_out, limit=LIMIT)
+            if newest != self._following:
+                await connection.run("delete_removed_schedules")
+                self._unreadable = set()
+            changed = await connection.rows("find_changed_schedules", without=self._left_out, limit=FOLLOW_LIMIT)
             now: datetime = await connection.value("database_now")
             upserts = [upsert for row in changed if (upsert := self._read(_Upsert.of, row, now)) is not None]
             if upserts:
                 await _upsert(connection, upserts)
-        if len(changed) < LIMIT:
+        self._following = newest
+        if len(changed) < FOLLOW_LIMIT:
             self._seen = newest
         return newest == self._seen
 

@@ -5,9 +5,10 @@ Every change of a run, whatever asked for it, goes through here: lock the runs, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from taskforge.domain.advance import advance
@@ -31,6 +32,9 @@ from taskforge.store.pool import Connection
 from taskforge.store.runs import AttemptWrite, DeadLetterWrite, RunRow, RunWrite, StepRow, StepWrite
 
 StepRef = tuple[UUID, int]
+Result = TypeVar("Result")
+
+PATIENCE_SECONDS = 0.5  #: transactions take milliseconds; whoever holds a run for so long has stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +174,26 @@ class RunTurn:
         return self.snapshot.step(index)
 
 
-async def load_turns(connection: Connection, definitions: Definitions, run_ids: Iterable[UUID]) -> dict[UUID, RunTurn]:
-    """Lock runs and read their steps. Runs that do not exist, or whose definition cannot be read, are left out."""
-    rows = await store.lock_runs(connection, set(run_ids))
+async def without_waiting_long(work: Callable[[float], Awaitable[Result]]) -> Result:
+    """Do a transaction over many runs, whose argument is the patience for `load_turns`.
+
+    A scheduler that stands still before its commit holds its runs until the server ends its session. The others' work
+    is done without those runs, once it is clear that they are not about to be free.
+    """
+    try:
+        return await work(PATIENCE_SECONDS)
+    except store.RunsHeld:
+        return await work(0.0)
+
+
+async def load_turns(
+    connection: Connection, definitions: Definitions, run_ids: Iterable[UUID], *, patience: float | None = None
+) -> dict[UUID, RunTurn]:
+    """Lock runs and read their steps. Runs that do not exist, or whose definition cannot be read, are left out.
+
+    `patience` is for runs that another transaction holds; see `store.runs.lock_runs`.
+    """
+    rows = await store.lock_runs(connection, set(run_ids), patience=patience)
     if not rows:
         return {}
     now, steps = await store.read_steps(connection, rows)

@@ -154,11 +154,11 @@ class SchedulerService(SchedulerServiceServicer):
         return await self._parts.claimer.claim(claims)
 
     async def _flush_reports(self, reports: Sequence[Report]) -> Sequence[pb.StretchResult | TaskforgeError]:
-        results, hints, delays = await self._parts.completer.complete(reports)
-        self._parts.hints.publish(hints)
-        if delays:
-            self._parts.retry_in(min(delays))
-        return results
+        done = await self._parts.completer.complete(reports)
+        self._parts.hints.publish(done.queued)
+        if done.delays:
+            self._parts.retry_in(min(done.delays))
+        return done.results
 
 
 async def _gather(calls: Iterable[Coroutine[Any, Any, Result]]) -> list[Result | TaskforgeError]:

@@ -12,6 +12,7 @@ from taskforge.domain.errors import AlreadyExists, NotFound, ResourceExhausted, 
 from taskforge.domain.run import Started
 from taskforge.domain.states import RunState
 from taskforge.domain.workflow import Workflow
+from taskforge.scheduler.admission import Admission
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.run_turn import RunTurn, StepRef, queued_refs
 from taskforge.store import runs as store
@@ -48,16 +49,27 @@ class StartedRun:
 class Starter:
     """Creates runs in batches."""
 
-    def __init__(self, database: Database, definitions: Definitions) -> None:
+    def __init__(self, database: Database, definitions: Definitions, admission: Admission) -> None:
         self._database = database
         self._definitions = definitions
-        self.queue_is_full = False  #: set by the sweep that counts; refuses before anything is written
+        self._admission = admission
 
     async def start(self, runs: Sequence[NewRun]) -> tuple[list[StartedRun | TaskforgeError], Sequence[StepRef]]:
-        """Create what can be created; returns one result a run and the steps to hint after the commit."""
-        if self.queue_is_full:
-            full = ResourceExhausted("QUEUE_FULL", "too many steps wait for an executor", retry_after=5)
-            return [full for _ in runs], ()
+        """Create what there is room for; returns one result a run and the steps to hint after the commit."""
+        taken = self._admission.take(len(runs))
+        full = ResourceExhausted("QUEUE_FULL", "too many steps wait for an executor", retry_after=5)
+        turned_away: list[StartedRun | TaskforgeError] = [full] * (len(runs) - taken)
+        if not taken:
+            return turned_away, ()
+        queued = taken  # unless the commit says otherwise
+        try:
+            results, hints = await self._create(runs[:taken])
+            queued = len(hints)
+        finally:
+            self._admission.settle(taken, queued)
+        return [*results, *turned_away], hints
+
+    async def _create(self, runs: Sequence[NewRun]) -> tuple[list[StartedRun | TaskforgeError], Sequence[StepRef]]:
         async with self._database.transaction(store.FILE) as connection:
             results, hints = await self.start_within(connection, runs)
             if not any(isinstance(result, StartedRun) and result.created for result in results):

@@ -15,7 +15,15 @@ from taskforge.domain.run import CancelRequested, Event, LeaseExpired, RetryDue
 from taskforge.domain.states import StepState
 from taskforge.failpoints import Point, reach
 from taskforge.scheduler.definitions import Definitions
-from taskforge.scheduler.run_turn import RUN_TIMED_OUT, RunTurn, StepRef, load_turns, queued_refs, save_turns
+from taskforge.scheduler.run_turn import (
+    RUN_TIMED_OUT,
+    RunTurn,
+    StepRef,
+    load_turns,
+    queued_refs,
+    save_turns,
+    without_waiting_long,
+)
 from taskforge.store import runs as store
 from taskforge.store.pool import Database
 
@@ -153,9 +161,16 @@ class Sweeper:
             return 0
 
     async def _apply_together(self, refs: Sequence[StepRef], event: Callable[[RunTurn, int], Event | None]) -> int:
+        """What another scheduler holds for long is left to the next sweep."""
+        return await without_waiting_long(lambda patience: self._apply_to_some(refs, event, patience))
+
+    async def _apply_to_some(
+        self, refs: Sequence[StepRef], event: Callable[[RunTurn, int], Event | None], patience: float
+    ) -> int:
         done = 0
         async with self._database.transaction(store.FILE) as connection:
-            turns = await load_turns(connection, self._definitions, {run_id for run_id, _ in refs})
+            run_ids = {run_id for run_id, _ in refs}
+            turns = await load_turns(connection, self._definitions, run_ids, patience=patience)
             for run_id, step in refs:
                 turn = turns.get(run_id)
                 happened = event(turn, step) if turn is not None else None

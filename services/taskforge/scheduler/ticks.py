@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from taskforge.domain.schedule import fires_between, next_fire
+from taskforge.domain.schedule import next_fire
 from taskforge.domain.workflow import CronTrigger
 from taskforge.runtime.ids import new_id
 from taskforge.store.trigger_json import cron_from_json
@@ -53,10 +53,11 @@ def due(row: Mapping[str, Any], limit: int) -> Due:
     now: datetime = row["now"]
     first: datetime = row["next_fire_at"]
     oldest = now - WINDOW
-    recent = fires_between(trigger, max(first, oldest), now, limit)
-    following = next_fire(trigger, recent[-1]) if len(recent) == limit else next_fire(trigger, now)
     ticks = [_tick(row, first, "MISSED_WINDOW" if first <= oldest else "COALESCED")]
-    ticks += [_tick(row, moment, "COALESCED") for moment in recent]
+    following = next_fire(trigger, max(first, oldest))
+    while following is not None and following <= now and len(ticks) <= limit:
+        ticks.append(_tick(row, following, "COALESCED"))
+        following = next_fire(trigger, following)
     is_up_to_date = following is None or following > now
     if is_up_to_date and ticks[-1].outcome == "COALESCED":
         ticks[-1].outcome, ticks[-1].run_id = "FIRED", new_id()

@@ -82,6 +82,20 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, LOST) and not isinstance(error, ValueError)
 
 
+def refuse_read_only(raw: Any) -> None:
+    """Notice, without asking, that the server takes no writes any more: it reports these settings with its answers.
+
+    Another one may take them by now, so that what was just read may be old.
+
+    Raises:
+        asyncpg.ReadOnlySQLTransactionError: as if something had been written.
+    """
+    settings = raw.get_settings()
+    for name in ("default_transaction_read_only", "in_hot_standby"):
+        if getattr(settings, name, "off") == "on":
+            raise asyncpg.ReadOnlySQLTransactionError(f"{name} is on")
+
+
 class Link(asyncpg.Connection):
     """A connection that does not wait for a host that is gone, neither to speak nor to leave."""
 

@@ -12,7 +12,7 @@ import asyncpg
 
 from taskforge.domain.errors import Unavailable
 from taskforge.failpoints import Point, reach
-from taskforge.store.links import LOST, SERVER_OPTIONS, Link, NotReplicated, Primary, commit, is_lost
+from taskforge.store.links import LOST, SERVER_OPTIONS, Link, NotReplicated, Primary, commit, is_lost, refuse_read_only
 from taskforge.store.queries import Query, load
 
 
@@ -154,6 +154,7 @@ class Database:
         raw = await pool.acquire(timeout=self._limits.acquire)
         try:
             yield raw
+            refuse_read_only(raw)
         except BaseException as error:
             if is_lost(error):
                 _cut(raw)

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from taskforge.domain.errors import Aborted
 from taskforge.domain.outcome import ErrorKind, StepError
 from taskforge.domain.run import StepView
@@ -23,6 +25,10 @@ class WriteConflict(Aborted):
 
     def __init__(self) -> None:
         super().__init__("LEASE_LOST", "the step or run was changed in between")
+
+
+class RunsHeld(Exception):
+    """Another transaction has held a run for longer than the caller would wait. Nothing of this one may be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +128,25 @@ class RunWrite:
         return self.seq != self.from_seq
 
 
-async def lock_runs(connection: Connection, run_ids: Iterable[UUID]) -> dict[UUID, RunRow]:
-    """Lock runs in the order of their ids; runs that do not exist are left out."""
-    rows = await connection.rows("lock_runs", run_ids=list(run_ids))
+async def lock_runs(
+    connection: Connection, run_ids: Iterable[UUID], *, patience: float | None = None
+) -> dict[UUID, RunRow]:
+    """Lock runs in the order of their ids; runs that do not exist are left out.
+
+    Args:
+        connection: within a transaction.
+        run_ids: which.
+        patience: for how many seconds a run that another transaction holds is waited for before RunsHeld is raised.
+            None: for as long as the server allows; 0: not at all, and what is held is left out.
+    """
+    if patience:
+        await connection.run("wait_for_locks", milliseconds=str(round(1000 * patience)))
+    try:
+        rows = await connection.rows("lock_free_runs" if patience == 0 else "lock_runs", run_ids=list(run_ids))
+    except asyncpg.LockNotAvailableError as error:
+        if patience is None:
+            raise
+        raise RunsHeld from error
     return {
         row["run_id"]: RunRow(
             run_id=row["run_id"],

@@ -12,8 +12,8 @@ from tests.chaos.lab import Lab
 from tests.chaos.parts.proxy import Direction
 from tests.chaos.world.load import Load
 from tests.chaos.world.nemesis import LINKS
-from tests.chaos.world.recovery import recovered
-from tests.chaos.world.settings import LEASE_SECONDS, RECOVERY_SECONDS
+from tests.chaos.world.recovery import HEALED_SECONDS, recovered
+from tests.chaos.world.settings import LEASE_SECONDS
 from tests.chaos.world.world import World
 
 DIRECTIONS: tuple[Direction, ...] = ("both", "to_server", "to_client")
@@ -147,8 +147,8 @@ async def _heals(lab: Lab, load: Load, what: str) -> float:
     try:
         return await recovered(load, at_once=_AT_ONCE)
     except AssertionError as error:
-        lab.expect(False, f"{RECOVERY_SECONDS:g} s after {what}: {error}")
-        return RECOVERY_SECONDS
+        lab.expect(False, f"{HEALED_SECONDS:g} s after {what}: {error}")
+        return HEALED_SECONDS
 
 
 async def _lost_leases(world: World, load: Load) -> int:

@@ -116,7 +116,7 @@ async def starts_flood(lab: Lab) -> None:
     async with lab.world(executors=1, environment=_SMALL) as world:
         depths: list[int] = []
         watching = asyncio.create_task(_watch_depth(world, depths))
-        count = lab.times(1000, least=250)
+        count = lab.times(500, least=250)
         try:
             async with lab.load(world, runs=count, workload=_SLOW, at_once=_FLOOD) as load:
                 lab.injected(f"starts, {_FLOOD} at once", count)

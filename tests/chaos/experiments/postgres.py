@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Sequence
 
 from taskforge.invariants.rows import Op
@@ -20,6 +21,7 @@ from tests.support.waiting import eventually
 _AT_ONCE = 4
 _PAUSE = 0.05  #: between a load's starts, so that the machine is not the limit
 _BETWEEN_SECONDS = (0.3, 1.5)  #: between restarts
+_CONVERGE_SECONDS = 15.0  #: after a restart, 5 of them for a busy machine
 _TERMINATIONS = 500
 _EVERY_SECONDS = 0.1  #: a session is ended
 _FROZEN_SECONDS = 10.0
@@ -29,7 +31,7 @@ _FIRST_SECONDS = 3.0  #: until a start is confirmed by a server that is back
 _COMMITS = 4000
 _SHARES = (0.05, 0.1)  #: of the commits
 _DATABASE_LINKS = tuple(name for name in LINKS if name.endswith("-postgres"))
-_COMMIT_SECONDS = 90.0
+_COMMIT_SECONDS = 35.0  #: a share of commits is lost, at most
 
 _SESSIONS = """
 SELECT pid FROM pg_stat_activity
@@ -40,17 +42,17 @@ WHERE usename LIKE 'taskforge%' AND backend_type = 'client backend' ORDER BY bac
 @experiment(
     "F15",
     "PostgreSQL is restarted by a fast shutdown, again and again",
-    threshold="everything goes on within 10 s of each; no service ends",
+    threshold="everything goes on within 15 s of each; no service ends",
     seconds=15,
 )
 async def postgres_restarts(lab: Lab) -> None:
     async with lab.world() as world, lab.load(world, runs=None, at_once=_AT_ONCE, pause=_PAUSE) as load:
         await load.reached(10)
         before, slowest = _starts(world), 0.0
-        for _ in range(lab.times(20, least=2)):
+        for _ in range(lab.times(10, least=2)):
             await asyncio.sleep(lab.rng.uniform(*_BETWEEN_SECONDS))
             await _restart(world)
-            slowest = max(slowest, await recovered(load, at_once=_AT_ONCE))
+            slowest = max(slowest, await recovered(load, at_once=_AT_ONCE, within=_CONVERGE_SECONDS))
             lab.injected("restart -m fast")
         lab.measured("slowest recovery s", slowest)
         lab.expect(_starts(world) == before, "a service ended when PostgreSQL was restarted")
@@ -113,7 +115,7 @@ async def postgres_freezes(lab: Lab) -> None:
     "F18",
     "Commits are lost on their way to PostgreSQL, and answers to commits on their way back",
     threshold="nothing is there twice and nothing is lost, whichever of the two it was",
-    seconds=20,
+    seconds=25,
 )
 async def commits_are_lost(lab: Lab) -> None:
     async with lab.world(links=LINKS) as world:
@@ -168,16 +170,17 @@ async def _restart(world: World) -> None:
 
 
 async def _until(world: World, load: Load, wanted: int, *names: str) -> Sequence[int]:
-    """Wait until each of these happened so often on the links to PostgreSQL, or for long enough; how often it did."""
-    before = _counts(world, names)
+    """Wait until the first of these happened so often on the links to PostgreSQL, or for long; how often each did."""
+    before, end = _counts(world, names), time.monotonic() + _COMMIT_SECONDS
 
     def happened() -> Sequence[int]:
         assert load.is_starting, "the load has ended"
         counts = [now - then for now, then in zip(_counts(world, names), before, strict=True)]
-        assert counts[0] >= wanted, f"{names[0]}: {counts[0]}, not {wanted}"
+        assert counts[0] > 0, f"{names[0]}: none"
+        assert counts[0] >= wanted or time.monotonic() > end, f"{names[0]}: {counts[0]}, not {wanted}"
         return counts
 
-    found: Sequence[int] = await eventually(happened, within=_COMMIT_SECONDS, pause=0.1)
+    found: Sequence[int] = await eventually(happened, within=2 * _COMMIT_SECONDS, pause=0.1)
     return found
 
 

@@ -49,7 +49,7 @@ async def an_asynchronous_standby_takes_over(lab: Lab) -> None:
             await load.reached(len(load.acknowledged) + _UNHEARD)
             await load.finished()
             await _judge_the_loss(lab, world, load, since=since)
-        await lab.bench.discard()
+        await lab.end_world()
 
 
 @experiment(
@@ -62,7 +62,7 @@ async def an_asynchronous_standby_takes_over(lab: Lab) -> None:
 async def a_synchronous_standby_takes_over(lab: Lab) -> None:
     with _pair("remote_apply") as pair:
         async with _served(lab, pair) as world, lab.load(world, runs=None, at_once=_AT_ONCE, pause=_PAUSE) as load:
-            times = lab.times(4)
+            times = lab.times(3)
             slowest = 0.0
             for number in range(times):
                 await load.reached(len(load.acknowledged) + _UNHEARD)
@@ -79,7 +79,7 @@ async def a_synchronous_standby_takes_over(lab: Lab) -> None:
             lab.expect(slowest <= _FIND_SECONDS, f"a start was confirmed {slowest:.1f} s after the loss")
             await load.finished()
             await lab.verify(world, load)
-        await lab.bench.discard()
+        await lab.end_world()
 
 
 @experiment(
@@ -105,7 +105,7 @@ async def a_server_refuses_writes(lab: Lab) -> None:
             await recovered(load, at_once=_AT_ONCE)
             await load.finished()
             await lab.verify(world, load)
-        await lab.bench.discard()
+        await lab.end_world()
 
 
 async def _read_only_for_a_while(lab: Lab, pair: Pair, load: Load) -> None:

@@ -59,7 +59,7 @@ async def versions_are_mixed(lab: Lab) -> None:
             await load.finished()
             await lab.verify(world, load)
             _judge_logs(lab, world, load, logs)
-        await lab.bench.discard()
+        await lab.end_world()
 
 
 async def _migrate(lab: Lab, world: World) -> None:
@@ -72,12 +72,11 @@ async def _migrate(lab: Lab, world: World) -> None:
 
 
 async def _mix(world: World, new: Collection[str], code: str) -> None:
-    """Restart whoever is not of the version that it shall be."""
-    for name in world.wiring.names():
-        wanted = "" if name.partition("-")[0] in new else code
-        if world.wiring.code.get(name, "") != wanted:
-            world.wiring.code[name] = wanted
-            await _restart(world, name)
+    """Restart whoever is not of the version that it shall be, all of them at once."""
+    wanted = {name: "" if name.partition("-")[0] in new else code for name in world.wiring.names()}
+    others = [name for name, folder in wanted.items() if world.wiring.code.get(name, "") != folder]
+    world.wiring.code |= wanted
+    await asyncio.gather(*(_restart(world, name) for name in others))
 
 
 async def _restart(world: World, name: str) -> None:

@@ -25,7 +25,7 @@ from tests.chaos.world.world import World
 from tests.support.places import short_folder
 from tests.support.waiting import eventually
 
-_LEAST_DEAF_SECONDS = 6  #: twice what it takes an executor to find out
+_LEAST_DEAF_SECONDS = 8  #: more than twice what it takes an executor to find out
 _QUIET_SECONDS = 4.0  #: untouched, to compare with
 _LOOK_SECONDS = 0.5
 _START_SECONDS = 2.0  #: what 95 of 100 starts may wait when executors poll
@@ -54,12 +54,13 @@ async def executors_are_deaf(lab: Lab) -> None:
                 logs, watch = Logs(world), Watch()
                 link.blackhole("to_client" if direction == "to_client" else "both")
                 await _executors_stay_ready(lab, world, seconds=lab.times(10, least=_LEAST_DEAF_SECONDS))
+                healed = Logs(world)
                 link.heal()
                 deaf.append(watch.stop())
                 lab.injected(f"blackhole executor-valkey, {direction}")
                 told = logs.who_told("hints_unavailable")
                 lab.expect(told == {"executor-1", "executor-2"}, f"only {sorted(told)} said that there are no hints")
-                await _hints_are_read(world)
+                await healed.until_told("hints_available", by=2, within=RECOVERY_SECONDS)
         await load.finished()
         await lab.verify(world, load)
         waits = await start_waits(load, deaf)

@@ -56,6 +56,7 @@ FROM attempts a JOIN runs r USING (run_id) WHERE r.workflow = $1
 """
 
 _SLOW: Mapping[str, Behaviour] = {
+    "fine": Behaviour(),  # how long an attempt takes on this machine while all the others are under way
     "drip": Behaviour(do=Do.DRIP, every=0.2),
     "drip_head": Behaviour(do=Do.DRIP_HEAD, every=0.2),
     "hang": Behaviour(do=Do.HANG),
@@ -89,11 +90,16 @@ def _asking_for(answers: Mapping[str, Behaviour]) -> Workload:
 async def answers_are_slow(lab: Lab) -> None:
     async with lab.world() as world:
         found = await _ask(lab, world, _SLOW, lab.times(50, least=6), grows_by=_SLOW_GROWTH_MB)
-    slowest = max(attempt.seconds for attempt in found)
-    lab.measured("slowest attempt s", slowest)
-    lab.expect(slowest <= _TIMEOUT_SECONDS + _GRACE_SECONDS, f"an attempt took {slowest:.2f} s")
-    _expect_kinds(lab, found, {"drip": "timeout", "drip_head": "timeout", "hang": "timeout", "chunks": "output"})
-    _expect_kinds(lab, found, {"headers": "network", "continue100": "timeout"})
+    usual = max(attempt.seconds for attempt in found if attempt.name == "fine")
+    slowest = max(found, key=lambda attempt: attempt.seconds)
+    lab.measured("slowest attempt s", slowest.seconds)
+    lab.measured("slowest attempt of a fine answer s", usual)
+    in_time = slowest.seconds <= _TIMEOUT_SECONDS + _GRACE_SECONDS + usual
+    lab.expect(in_time, f"{slowest.name}: an attempt took {slowest.seconds:.2f} s, and {usual:.2f} s where all is fine")
+    _expect_kinds(
+        lab, found, {"fine": "", "drip": "timeout", "drip_head": "timeout", "hang": "timeout", "chunks": "output"}
+    )
+    _expect_kinds(lab, found, {"headers": "network", "continue100": "network"})
 
 
 @experiment(

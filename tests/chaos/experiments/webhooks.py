@@ -37,7 +37,7 @@ async def ingest_is_killed(lab: Lab) -> None:
             stop = asyncio.Event()
             sending = [asyncio.create_task(_send_on(sender, f"{name}-{n}", told, stop)) for n in range(_AT_ONCE)]
             for point in _KILL_POINTS:
-                for _ in range(lab.times(20, least=2)):
+                for _ in range(lab.times(12, least=2)):
                     await _more_than(told, len(told))
                     world.shots.arm(point, action="kill", service="ingest")
                     await eventually(lambda: _none_left(world), within=_SHOT_SECONDS)

@@ -41,10 +41,15 @@ class Reading:
 def read(cron: str) -> Reading:
     """Read a pattern."""
     fields = cron.split()
-    values = [_values(field, *bounds) for field, bounds in zip(fields, _RANGES, strict=True)]
+    minutes, hours, days, months, weekdays = (
+        _values(field, *bounds) for field, bounds in zip(fields, _RANGES, strict=True)
+    )
     return Reading(
-        *values[:4],
-        frozenset(day % 7 for day in values[4]),
+        minutes,
+        hours,
+        days,
+        months,
+        frozenset(day % 7 for day in weekdays),
         either_day=fields[2][0] != "*" and fields[4][0] != "*",
         is_fixed=fields[0][0] != "*" and fields[1][0] != "*",
     )

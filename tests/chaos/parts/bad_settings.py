@@ -91,11 +91,11 @@ class BadSettings:
 
     @staticmethod
     def _texts(*values: str) -> tuple[Callable[[], str], ...]:
-        return tuple(lambda value=value: value for value in values)  # type: ignore[misc]
+        return tuple(lambda value=value: value for value in values)
 
     def _files(self, *contents: str | bytes) -> tuple[Callable[[], str], ...]:
         encoded = [content.encode() if isinstance(content, str) else content for content in contents]
-        return tuple(lambda content=content: self._file(content) for content in encoded)  # type: ignore[misc]
+        return tuple(lambda content=content: self._file(content) for content in encoded)
 
     def _file(self, content: bytes, *, mode: int = 0o600) -> str:
         self._made += 1

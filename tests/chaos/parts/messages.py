@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -46,8 +46,8 @@ class Messages:
         self._rng = rng
         self._known = list(known)
 
-    def of(self, kind: Descriptor, depth: int = 0) -> Message:
-        """A message of a type."""
+    def of(self, kind: Any, depth: int = 0) -> Any:
+        """A message of a type, which is given by its descriptor."""
         message: Message = GetMessageClass(kind)()
         for field in kind.fields:
             if self._rng.random() < 0.65 and depth < _DEEPEST:
@@ -73,7 +73,7 @@ class Messages:
         else:
             setattr(message, field.name, self._scalar(field))
 
-    def _fill_map(self, place: Any, entry: Descriptor, count: int, depth: int) -> None:
+    def _fill_map(self, place: Any, entry: Any, count: int, depth: int) -> None:
         key, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
         for _ in range(count):
             if value.message_type is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -34,19 +35,17 @@ def _calls_of(world: World, name: str) -> Iterator[Call]:
     with log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if _COMPLETED in line or _LOST in line:
-                found = _parsed(line)
-                if found is not None:
-                    yield found
+                yield from _parsed(line)
 
 
-def _parsed(line: str) -> Call | None:
+def _parsed(line: str) -> Iterator[Call]:
     try:
         fields: dict[str, Any] = json.loads(line)
     except ValueError:
-        return None  # the last line of a process that was killed
+        return  # the last line of a process that was killed
     at = datetime.fromisoformat(fields["timestamp"]).timestamp()
     is_completion = fields["event"] == _COMPLETED
-    return Call(
+    answered = Call(
         kind="complete" if is_completion else "renew",
         run_id=UUID(hex=fields["run"]),
         step=fields["step"],
@@ -55,3 +54,7 @@ def _parsed(line: str) -> Call | None:
         sent_at=at - fields.get("seconds", 0.0),
         answered_at=at,
     )
+    yield answered
+    if fields.get("asks", 1) > 1:
+        # An earlier question may have been answered, and the answer lost: the step may have gone on since.
+        yield replace(answered, answer="unknown")

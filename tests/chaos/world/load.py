@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import aiohttp
+import grpc
 
 from taskforge.invariants.rows import Acknowledged, LedgerLine
 from tests.chaos.driver import Driver, Hook
@@ -22,6 +23,7 @@ from tests.support.waiting import eventually
 
 _SECRET_NAME = "CHAOS_HOOK"
 _SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
+_APPLY_SECONDS = 60.0
 _SECONDS_A_RUN = 0.1  #: generously, for the work that is left after a fault
 
 
@@ -173,9 +175,8 @@ async def open_load(
     world: World, ledger: Ledger, workload: Workload, *, name: str, runs: int | None, at_once: int, pause: float = 0.0
 ) -> AsyncIterator[Load]:
     """Apply the workflow and begin to start runs."""
-    await world.api.set_secret(_SECRET_NAME, _SECRET)
-    await world.api.apply(workload.source.format(name=name, ledger=ledger.url))
-    hook = Hook(url=world.server + await world.api.hook_path(name), secret=_SECRET)
+    source = workload.source.format(name=name, ledger=ledger.url)
+    hook = await eventually(lambda: _applied(world, source, name), within=_APPLY_SECONDS, pause=0.5)
     async with aiohttp.ClientSession() as http:
         load = Load(world, ledger, workload, Driver(world.api, http, name, hook), name)
         load.begin(runs, at_once, pause)
@@ -183,3 +184,13 @@ async def open_load(
             yield load
         finally:
             await load.abandon()
+
+
+async def _applied(world: World, source: str, name: str) -> Hook:
+    """Its webhook, once all is stored. A fault may be under way."""
+    try:
+        await world.api.set_secret(_SECRET_NAME, _SECRET)
+        await world.api.apply(source)
+        return Hook(url=world.server + await world.api.hook_path(name), secret=_SECRET)
+    except grpc.aio.AioRpcError as error:
+        raise AssertionError(f"not applied: {error.code().name} {error.details()}") from error

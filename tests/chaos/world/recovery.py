@@ -9,11 +9,15 @@ from tests.chaos.world.load import Load
 from tests.chaos.world.settings import RECOVERY_SECONDS
 from tests.support.waiting import eventually
 
+#: Of the caller, who gives up a call that was under way only after so many seconds, and asks again.
+_CALL_SECONDS = 5.0
+HEALED_SECONDS = RECOVERY_SECONDS + _CALL_SECONDS
+
 _OLD_RUNS = "SELECT count(*) FROM runs WHERE workflow = $1 AND created_at <= $2 AND ended_at IS NULL"
 _NOW = "SELECT clock_timestamp()"
 
 
-async def recovered(load: Load, *, at_once: int, within: float = RECOVERY_SECONDS) -> float:
+async def recovered(load: Load, *, at_once: int, within: float = HEALED_SECONDS) -> float:
     """Wait until every run that exists now has ended, and starts are confirmed by both ways; the seconds it took.
 
     Args:

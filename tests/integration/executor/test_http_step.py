@@ -275,6 +275,15 @@ async def test_a_connection_that_breaks_after_the_request_is_a_network_error(sen
     assert (await send.error(target.url("/x"), method="POST", json={})).kind is ErrorKind.NETWORK
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "PATCH"])
+async def test_an_attempt_sends_its_request_once(send: Sender, target: Target, method: str) -> None:
+    """Whether it is repeated is the retry policy's business, however harmless the method is said to be."""
+    target.answer("/x", Answer(cut=True))
+    for path in ("/x", "/y", "/x"):  # over a new connection, and over one that was used before
+        await send(target.url(path), method=method)
+    assert len(target.on("/x")) == 2
+
+
 async def test_a_body_that_breaks_off_is_a_network_error(send: Sender, target: Target) -> None:
     async def short(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "100"})

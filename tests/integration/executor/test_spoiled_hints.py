@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from taskforge.bus.streams import READER, StepKey
+from taskforge.bus.streams import HINT_STREAM, READER, StepKey
 from tests.chaos.parts import valkey_forgery as forgery
 from tests.chaos.parts.valkey_cluster import ValkeyCluster, valkey_cluster
 from tests.integration.executor.conftest import Floor
@@ -70,6 +70,23 @@ async def test_forged_hints_start_nothing_twice_and_break_nothing(floor: Floor, 
     await forgery.add_duplicates(client, steps, times=10)  # of runs that have ended
     steps += await start(floor, target, 1)
     await all_end_once(floor, target, steps)
+
+
+async def test_hints_that_fill_every_slot_and_lead_to_nothing_do_not_deafen_an_executor(
+    empty_floor: Floor, target: Target, client: Redis
+) -> None:
+    floor = empty_floor
+    floor.start_scheduler()
+    floor.start_executor(TASKFORGE_EXECUTOR_SLOTS="1")
+    steps = await start(floor, target, 1)
+    await all_end_once(floor, target, steps)
+    await forgery.add_unknown(client, count=10)
+
+    async def all_are_read() -> None:
+        [group] = await client.xinfo_groups(HINT_STREAM)
+        assert group["lag"] == 0
+
+    await eventually(all_are_read)
 
 
 async def test_stolen_and_thrown_away_hints_are_made_good(floor: Floor, target: Target, client: Redis) -> None:

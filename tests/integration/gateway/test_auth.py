@@ -9,6 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from taskforge.gateway.guesses import PER_MINUTE
 from taskforge.security import tokens
 from taskforge.v1 import (
     dead_letter_service_pb2,
@@ -125,6 +126,45 @@ async def test_a_token_works_soon_after_it_is_made_and_stops_soon_after_it_is_re
     await eventually(works)
     await engine.execute("UPDATE tokens SET revoked_at = clock_timestamp() WHERE name = 'ci'")
     await eventually(refused)
+
+
+async def wrong_token(api: Api, address: str) -> Refusal:
+    """Try a token that does not exist, as the edge would pass it on from an address."""
+    metadata = (("authorization", f"Bearer {tokens.generate()}"), ("x-envoy-external-address", address))
+    return await refusal_of(api.channel, STATUS, False, metadata)
+
+
+async def test_who_shows_too_many_wrong_tokens_is_told_to_wait(api: Api) -> None:
+    refusals = [await wrong_token(api, "192.0.2.1") for _ in range(PER_MINUTE + 5)]
+    assert [refusal.reason for refusal in refusals[:PER_MINUTE]] == ["TOKEN_INVALID"] * PER_MINUTE
+    for refusal in refusals[PER_MINUTE:]:
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "AUTHENTICATION_THROTTLED")
+        assert 0 < refusal.retry.retry_delay.seconds < 60
+    assert (await wrong_token(api, "192.0.2.2")).reason == "TOKEN_INVALID"
+
+
+async def test_a_right_token_is_never_held_up_by_wrong_ones_from_the_same_address(api: Api) -> None:
+    address = ("x-envoy-external-address", "192.0.2.1")
+    for _ in range(PER_MINUTE + 5):
+        await wrong_token(api, "192.0.2.1")
+        await call(api.channel, STATUS, False, (*api.metadata, address))
+    assert (await wrong_token(api, "192.0.2.1")).reason == "AUTHENTICATION_THROTTLED"
+
+
+async def test_no_header_of_the_caller_gives_it_a_new_allowance(api: Api) -> None:
+    """The edge overwrites the one header that counts; nothing else does."""
+    reasons = []
+    for number in range(PER_MINUTE + 5):
+        forged = (("x-forwarded-for", f"192.0.2.{number}"), ("x-real-ip", f"192.0.2.{number}"))
+        wrong = ("authorization", f"Bearer {tokens.generate()}")
+        metadata = (wrong, *forged, ("x-envoy-external-address", "192.0.2.1"))
+        reasons.append((await refusal_of(api.channel, STATUS, False, metadata)).reason)
+    assert reasons[PER_MINUTE:] == ["AUTHENTICATION_THROTTLED"] * 5
+
+
+async def test_a_call_without_a_token_guesses_nothing_and_does_not_count(api: Api) -> None:
+    for _ in range(PER_MINUTE + 5):
+        assert (await refusal_of(api.channel, STATUS, False, ())).reason == "TOKEN_INVALID"
 
 
 async def test_a_new_admin_token_takes_the_place_of_the_old_one(platform: Platform, engine: Engine) -> None:

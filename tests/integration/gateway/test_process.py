@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.support.engine import Engine
 from tests.support.gateway import Api, Platform
 from tests.support.places import short_folder
 from tests.support.postgres import PostgresCluster
-from tests.support.services import Services
+from tests.support.services import Services, is_serving
 from tests.support.waiting import eventually
 
 WORKFLOW = "name: demo\nsteps:\n  - {id: call, http: {url: 'http://localhost/'}}\n"
@@ -44,6 +45,28 @@ async def test_every_fault_of_the_environment_is_told_before_it_leaves(services:
     output = service.process.output()
     for name in ("DATABASE_URL", "SCHEDULER", "KEYRING_FILE", "ADMIN_TOKEN_SHA256"):
         assert f"TASKFORGE_{name}" in output
+
+
+async def test_a_second_one_does_not_take_the_first_one_s_socket(services: Services) -> None:
+    services.start("gateway")
+    second = services.start("gateway", ready=False)
+    assert second.process.wait() == 2
+    assert "cannot start: another process listens on" in second.process.output()
+    assert is_serving(second.address)
+
+
+async def test_a_killed_one_leaves_room_for_the_next(services: Services) -> None:
+    services.start("gateway").process.kill()
+    services.start("gateway")
+
+
+async def test_a_taken_port_is_told(services: Services) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        for variable in ("TASKFORGE_LISTEN", "TASKFORGE_METRICS_LISTEN"):
+            gateway = services.start("gateway", {variable: address}, ready=False)
+            assert gateway.process.wait() == 2
+            assert f"cannot start: cannot listen on {address}" in gateway.process.output()
 
 
 async def test_status_shows_each_part_and_what_waits(platform: Platform, api: Api, engine: Engine) -> None:

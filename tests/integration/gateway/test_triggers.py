@@ -97,6 +97,16 @@ async def test_the_last_ticks_are_shown_newest_first(api: Api, engine: Engine) -
     assert [len(one.last_ticks) for one in listed] == [0, 1]
 
 
+async def test_a_schedule_that_cannot_be_read_hides_no_other(api: Api, engine: Engine) -> None:
+    """Its zone has left the table of zones, or a newer version wrote its pattern."""
+    await api.apply(workflow("a"), workflow("b"))
+    gone = """jsonb_set(definition, '{timezone}', '"Mars/Olympus"')"""
+    await engine.execute(f"UPDATE triggers SET definition = {gone} WHERE workflow = 'a' AND id = 'nightly'")  # noqa: S608
+    listed = (await schedules(api)).schedules
+    assert [len(one.next_ticks) for one in listed] == [0, 1, 1, 1]
+    assert listed[0].time_zone == "Mars/Olympus"
+
+
 async def test_a_webhook_is_no_schedule(api: Api) -> None:
     await api.apply(workflow())
     request = schedule_service_pb2.GetScheduleRequest(name="workflows/demo/schedules/push")

@@ -9,7 +9,9 @@ from functools import partial
 import grpc
 import pytest
 
+from taskforge.failpoints import Point
 from taskforge.v1.hook_service_pb2_grpc import HookServiceStub
+from tests.chaos.parts.shots import Shots
 from tests.support.gateway import Api
 from tests.support.hooks import DEPLOY, SECRET, Sender, run_of, set_secret, webhook_path
 from tests.support.services import Services
@@ -20,9 +22,15 @@ _KILLS = 3
 
 
 @pytest.fixture
-async def api(services: Services) -> AsyncIterator[Api]:
+def shots(services: Services) -> Shots:
+    """What befalls the scheduler."""
+    return Shots(services.folder / "shots")
+
+
+@pytest.fixture
+async def api(services: Services, shots: Shots) -> AsyncIterator[Api]:
     """The public API of a real gateway."""
-    services.start("scheduler")
+    services.start("scheduler", TASKFORGE_TEST_FAILPOINTS=str(shots.folder))
     services.start("gateway")
     async with grpc.aio.insecure_channel(services.address("gateway")) as channel:
         api = Api(channel, services.admin_token)
@@ -67,6 +75,20 @@ async def test_each_id_has_one_run_however_often_ingest_is_killed(services: Serv
         runs = await sender.runs()
     assert {len(found) for found in acknowledged.values()} == {1}
     assert {run for found in acknowledged.values() for run in found} == set(runs)
+
+
+async def test_a_scheduler_that_fails_after_its_commit_makes_no_second_run(
+    services: Services, api: Api, shots: Shots
+) -> None:
+    services.start("ingest")
+    async with grpc.aio.insecure_channel(services.address("ingest")) as channel:
+        sender = Sender(HookServiceStub(channel), await webhook_path(api), services.database)
+        shots.arm(Point.BEFORE_REPLY, action="raise", service="scheduler")
+        refusal = await sender.refused(headers={"x-github-delivery": "one"})
+        assert refusal.reason == "SCHEDULER_UNAVAILABLE"  # which says that nobody knows
+        assert len(shots.fired()) == 1
+        again = await sender.post(headers={"x-github-delivery": "one"})
+        assert set(await sender.runs()) == {run_of(again)}
 
 
 async def test_a_term_signal_lets_what_was_taken_end(services: Services, api: Api) -> None:

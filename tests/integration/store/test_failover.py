@@ -16,7 +16,8 @@ from taskforge.internal.v1.scheduler_service_pb2_grpc import SchedulerServiceStu
 from taskforge.runtime.client import Peer
 from taskforge.runtime.ids import new_id
 from taskforge.scheduler.starts import StartedRun
-from tests.chaos.parts.replication import Pair, replicated
+from taskforge.store.pool import Database
+from tests.chaos.parts.replication import DATABASE, Pair, replicated
 from tests.support.engine import Engine
 from tests.support.places import short_folder
 from tests.support.services import Services, is_serving
@@ -25,6 +26,7 @@ from tests.support.waiting import eventually
 WORKFLOW = "name: demo\nsteps:\n  - {id: call, http: {url: 'http://localhost/'}}\n"
 _AT_LEAST = 30
 _RECOVERY_SECONDS = 10.0
+_PUT = "INSERT INTO secrets (name, version, sealed) VALUES ('LATER', 1, '')"
 _WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 _STOP_WAITING = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
@@ -126,6 +128,27 @@ async def test_a_server_that_no_longer_takes_writes_is_left_for_the_other(pair: 
     await client.has_confirmed(_AT_LEAST)
     await client.stop()
     assert await client.lost() == set()
+    pair.rejoin()
+
+
+async def test_nothing_is_read_from_a_server_that_no_longer_takes_writes(pair: Pair) -> None:
+    pool = Database(pair.database.url_for("gateway"), size=1)
+
+    async def names() -> list[str]:
+        async with pool.connection("secrets") as connection:
+            return [row["name"] for row in await connection.rows("list_secrets", after="", limit=100)]
+
+    async def names_now() -> list[str]:
+        try:
+            return await names()
+        except Unavailable as error:
+            raise AssertionError(error.message) from error
+
+    assert "LATER" not in await names()
+    await asyncio.to_thread(pair.part)
+    pair.primary.sql(_PUT, database=DATABASE)
+    assert "LATER" in await eventually(names_now, within=30)
+    await pool.close()
     pair.rejoin()
 
 

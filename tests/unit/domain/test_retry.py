@@ -96,6 +96,15 @@ def test_a_wait_beyond_max_elapsed_gives_up_at_once() -> None:
     assert reason_of(bounded, elapsed=50.1) == "the next attempt would start after max_elapsed (60s)"
 
 
+def test_nobody_waits_for_years_because_a_server_says_so() -> None:
+    throttled = policy(on=frozenset({"429"}))
+    assert delay_of(throttled, status(429, retry_after=86400.0)) == 86400.0
+    reason = reason_of(throttled, status(429, retry_after=86401.0))
+    assert reason == "the server asks to wait for 86401s; without max_elapsed nobody waits for more than a day"
+    patient = policy(on=frozenset({"429"}), max_elapsed=1e6)
+    assert delay_of(patient, status(429, retry_after=86401.0)) == 86401.0
+
+
 @given(
     attempt=st.integers(1, 200),
     elapsed=st.floats(0, 1e6),

@@ -155,5 +155,7 @@ def _classify(error: Exception) -> tuple[ErrorKind, str]:
             return ErrorKind.CONNECT, "no connection in time"
         case aiohttp.InvalidURL() | ValueError():
             return ErrorKind.INPUT, f"the request cannot be sent: {error}"
+        case aiohttp.ClientResponseError():  # its text would repeat the URL, with whatever credentials are in it
+            return ErrorKind.NETWORK, f"the answer is not valid HTTP: {error.message}"
         case _:
             return ErrorKind.NETWORK, f"the connection broke: {error or type(error).__name__}"

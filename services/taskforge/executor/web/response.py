@@ -18,6 +18,7 @@ SHOWN_BYTES = 2048  #: of an unexpected answer's body
 
 _IDENTITY = ("", "identity")
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_MAX_MEMBERS = 256  # of a gzip body; who writes a megabyte in blocks of 64 KiB needs 16
 _STEP = 64 * 1024  # what is decompressed at a time
 _LATIN = ("latin-1", "latin1", "iso-8859-1", "iso8859-1", "l1")
 
@@ -138,11 +139,15 @@ class _Inflate:
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._started = False
+        self._members = 1
 
     def decode(self, chunk: bytes, at_most: int) -> bytes:
         pieces = []
         while chunk and at_most > 0:
             if self._stream.eof:  # gzip bodies may have several members
+                self._members += 1
+                if self._members > _MAX_MEMBERS:  # empty ones would cost time for ever and never reach a limit
+                    raise fault(ErrorKind.OUTPUT, f"the answer's compressed body has more than {_MAX_MEMBERS} parts")
                 self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
             piece = self._inflate(chunk, min(at_most, _STEP))
             at_most -= len(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import aiohttp
 
+from taskforge.executor.web.connection import Connector
 from taskforge.executor.web.egress import EgressPolicy
 
 CONNECT_SECONDS = 10.0  #: until a connection is given up as never made, which is always safe to repeat
@@ -15,7 +16,7 @@ _KEEP_SECONDS = 1.5
 
 def open_session(policy: EgressPolicy) -> aiohttp.ClientSession:
     """A session that keeps connections, forgets cookies, ignores proxy variables and decodes nothing by itself."""
-    connector = aiohttp.TCPConnector(
+    connector = Connector(
         limit=0,  # the executor's slots are the limit
         keepalive_timeout=_KEEP_SECONDS,
         ttl_dns_cache=10,

@@ -8,10 +8,28 @@ WHERE run_id = ANY(:run_ids::uuid[])
 ORDER BY run_id
 FOR UPDATE;
 
+-- name: lock_free_runs
+-- The same, without those that another transaction holds.
+SELECT run_id, workflow, revision_id, state, seq, error, deadline_at < clock_timestamp() AS is_overdue
+FROM runs
+WHERE run_id = ANY(:run_ids::uuid[])
+ORDER BY run_id
+FOR UPDATE SKIP LOCKED;
+
+-- name: wait_for_locks
+-- For the rest of the transaction.
+SELECT set_config('lock_timeout', :milliseconds::text, true);
+
+-- name: find_runs
+SELECT run_id FROM runs WHERE run_id = ANY(:run_ids::uuid[]);
+
 -- name: read_steps
 -- Read after the lock, in a statement of its own, so that it sees what the lock waited for. Always returns the time.
+-- A lease that begins in the future and was not renewed since is dead: this server's clock was set back.
 SELECT n.now, s.run_id, s.step, s.state, s.epoch, s.attempt, s.failures, s.crashes, s.lease_token, s.executor_id,
-       s.lease_until > n.now AS lease_alive, s.due_at <= n.now AS is_due, s.branch, s.result_hash, s.started_at, s.first_started_at
+       s.lease_until > n.now AND NOT (s.started_at > n.now + interval '1 minute' AND s.lease_until > s.started_at)
+           AS lease_alive,
+       s.due_at <= n.now AS is_due, s.branch, s.result_hash, s.started_at, s.first_started_at
 FROM (SELECT clock_timestamp() AS now) AS n
 LEFT JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]);
 
@@ -156,8 +174,11 @@ SELECT run_id, step FROM steps WHERE state = 'QUEUED' ORDER BY queued_at LIMIT :
 
 -- name: find_leases_of
 -- Which of them are unknown to their executors is not asked here: planning that would cost more than reading them all.
+-- One that has more time left than any lease has is of a clock that was set back since: its executor may have done the
+-- work and forgotten it.
 SELECT run_id, step, lease_token, executor_id FROM steps
 WHERE state = 'RUNNING' AND executor_id = ANY(:executor_ids::uuid[]) AND lease_until > clock_timestamp()
+  AND lease_until <= clock_timestamp() + 2 * :lease::interval
 LIMIT :limit;
 
 -- name: find_queued_since
@@ -171,7 +192,8 @@ SELECT count(*) FROM (SELECT 1 FROM steps WHERE state = 'QUEUED' LIMIT :limit) A
 
 -- name: find_expired
 SELECT run_id, step FROM steps
-WHERE state = 'RUNNING' AND lease_until < clock_timestamp()
+WHERE state = 'RUNNING' AND (lease_until < clock_timestamp()
+    OR (started_at > clock_timestamp() + interval '1 minute' AND lease_until > started_at))
 ORDER BY run_id LIMIT :limit;
 
 -- name: find_due
