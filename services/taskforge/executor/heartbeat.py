@@ -64,7 +64,7 @@ class Heartbeat:
     def _still_good(self) -> list[tuple[Holding, Lease]]:
         for holding in self._holdings:
             if holding.has_run_out:
-                _lose(holding)
+                _lose(holding, by="clock")
         return [(holding, holding.lease) for holding in self._holdings if holding.signal is not Signal.LOST]
 
     async def _run(self) -> None:
@@ -89,11 +89,12 @@ def _apply(holding: Holding, result: int, asked_at: float) -> None:
             if result == _RESULT.RESULT_STOP:
                 holding.interrupt(Signal.STOP)
         case _RESULT.RESULT_LOST:
-            _lose(holding)
+            _lose(holding, by="scheduler")
 
 
-def _lose(holding: Holding) -> None:
+def _lose(holding: Holding, *, by: str) -> None:
+    """Give up what the scheduler says is gone, or what our own clock, which counts from before the grant, fears is."""
     if holding.signal is not Signal.LOST:
         LEASES_LOST.inc()
-        log.debug("lease_lost", **lease_fields(holding.lease))
+        log.debug("lease_lost", **lease_fields(holding.lease), by=by)
         holding.interrupt(Signal.LOST)

@@ -20,6 +20,8 @@ _OPTIONS = [
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Else pings end after two on which nothing was said, and with them all that they are for.
+    ("grpc.http2.max_pings_without_data", 0),
     # Default reconnect back-off grows to two minutes; a restarted peer must be found within a second or two.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),

@@ -144,8 +144,8 @@ async def lock_runs(
     try:
         rows = await connection.rows("lock_free_runs" if patience == 0 else "lock_runs", run_ids=list(run_ids))
     except asyncpg.LockNotAvailableError as error:
-        if patience is None:
-            raise
+        if not patience:
+            raise  # held runs were to be left out, so it is the whole table that is locked
         raise RunsHeld from error
     return {
         row["run_id"]: RunRow(

@@ -14,7 +14,7 @@ from tests.chaos.world.world import World
 from tests.support.places import clean_environment, short_folder
 from tests.support.postgres import Database
 from tests.support.processes import Process
-from tests.support.services import Services, is_serving
+from tests.support.services import Service, Services, is_serving
 from tests.support.waiting import eventually
 
 _START_SECONDS = 30.0
@@ -41,7 +41,6 @@ async def nothing_starts_wrongly(lab: Lab) -> None:
                 await _expect_refusal(lab, services, service, dict.fromkeys(_REQUIRED & set(READ_BY[service]), ""))
         for service in ("gateway", "scheduler", "ingest"):
             await _expect_schema(lab, world, service)
-        await _expect_newer_schema(lab, world)
         await _expect_single(lab, world)
 
 
@@ -84,25 +83,56 @@ def _run(module: str, environment: Mapping[str, str]) -> tuple[int | None, str]:
 
 
 async def _expect_schema(lab: Lab, world: World, service: str) -> None:
-    """With an empty database it waits, and says so; once the schema is there it becomes ready by itself."""
-    database = Database(name=f"empty_{service}", folder=world.postgres.folder)
+    """It waits while the schema is another one, and says so; once it is the right one it becomes ready by itself."""
+    database = Database(name=f"schema_{service}", folder=world.postgres.folder)
     await asyncio.to_thread(world.postgres.run_sql, "postgres", f"CREATE DATABASE {database.name}")
     with short_folder() as folder:
         services = Services(folder, database, None)
         running = services.start(service, ready=False)
-        lab.injected("database without a schema")
         try:
             await eventually(lambda: _has_started(running.process), within=_START_SECONDS)
-            await asyncio.sleep(_STAYS_SECONDS)
-            ready = await asyncio.to_thread(is_serving, running.address)
-            lab.expect(not ready, f"{service} says that it is ready without a schema")
-            code, output = await asyncio.to_thread(
-                _run, "taskforge.store.migrate", clean_environment() | {"TASKFORGE_DATABASE_URL": database.url}
-            )
+            await _expect_waiting(lab, running, "no schema", "schema")
+            code, output = await _migrated(database)
             lab.expect(code == 0, f"the migration ended with {code}: {output}")
+            async with database.connect() as connection:
+                await connection.execute(_HIDE)
+                await _expect_waiting(lab, running, "schema of an earlier release", "this program needs")
+                await connection.execute(_SHOW)
+                await connection.execute(_LATER)
+                await _expect_waiting(lab, running, "schema of a later release", "install a newer one")
+                code, output = await _migrated(database)
+                lab.expect(code != 0 and "9999" in output, f"a newer schema was migrated: {code} {output}")
+                await connection.execute("DELETE FROM schema_migrations WHERE number = 9999")
             await eventually(lambda: _is_ready(running.address), within=_START_SECONDS)
         finally:
             await services.close()
+
+
+#: The newest migration is taken out of the history, and put back.
+_HIDE = """
+CREATE TABLE hidden AS SELECT * FROM schema_migrations ORDER BY number DESC LIMIT 1;
+DELETE FROM schema_migrations WHERE number = (SELECT number FROM hidden)
+"""
+_SHOW = "INSERT INTO schema_migrations SELECT * FROM hidden"
+_LATER = "INSERT INTO schema_migrations (number, name, checksum) VALUES (9999, 'later', '')"
+
+
+async def _expect_waiting(lab: Lab, running: Service, what: str, told: str) -> None:
+    """It is not ready, and its log says why."""
+    lab.injected(what)
+    await eventually(lambda: _has_told(running.process, told), within=_START_SECONDS)
+    await asyncio.sleep(_STAYS_SECONDS)
+    ready = await asyncio.to_thread(is_serving, running.address)
+    lab.expect(not ready, f"{running.name} says that it is ready with {what}")
+
+
+async def _migrated(database: Database) -> tuple[int | None, str]:
+    environment = clean_environment() | {"TASKFORGE_DATABASE_URL": database.url}
+    return await asyncio.to_thread(_run, "taskforge.store.migrate", environment)
+
+
+def _has_told(process: Process, told: str) -> None:
+    assert told in process.output(), f"{told!r} is not in its log: {process.output()[-500:]}"
 
 
 def _has_started(process: Process) -> None:
@@ -111,21 +141,6 @@ def _has_started(process: Process) -> None:
 
 async def _is_ready(address: str) -> None:
     assert await asyncio.to_thread(is_serving, address), "it is not ready"
-
-
-async def _expect_newer_schema(lab: Lab, world: World) -> None:
-    """A migration that this release does not know: it does not touch the database."""
-    async with world.database() as connection:
-        await connection.execute("INSERT INTO schema_migrations (number, name, checksum) VALUES (9999, 'later', '')")
-        url = Database(name="taskforge", folder=world.postgres.folder).url
-        try:
-            code, output = await asyncio.to_thread(
-                _run, "taskforge.store.migrate", clean_environment() | {"TASKFORGE_DATABASE_URL": url}
-            )
-        finally:
-            await connection.execute("DELETE FROM schema_migrations WHERE number = 9999")
-    lab.injected("schema of a later release")
-    lab.expect(code != 0 and "9999" in output, f"a newer schema was migrated: {code} {output}")
 
 
 async def _expect_single(lab: Lab, world: World) -> None:

@@ -144,7 +144,7 @@ async def _without_a_deadline(lab: Lab, world: World) -> None:
 _DRIP_SECONDS = 0.5
 _SLOW_HEADERS_SECONDS = 15.0
 _MEANWHILE_SECONDS = 10.0  #: the junk is made, and the others wait, in one process
-_MOST_MEGABYTES = {_EDGE: 128.0, _GATEWAY: 48.0, _INGEST: 48.0}
+_MOST_MEGABYTES = {_EDGE: 160.0, _GATEWAY: 48.0, _INGEST: 48.0}
 _SLOW = b"GET /v1/runs HTTP/1.1\r\nHost: edge\r\nX-Slow: " + b"a" * 200
 _Words = Callable[[random.Random], bytes]
 

@@ -58,7 +58,7 @@ steps:
 _STEADY = 0.15  #: seconds between one start and the next of each of the neighbours' callers
 _CALM_SECONDS = 4.0  #: of watching the neighbours alone
 _SLOWER = 3.0  #: neighbours may become so many times slower while others use up both processors …
-_ANYWAY_SECONDS = 1.0  #: … and so much for nothing
+_ANYWAY_SECONDS = LEASE_SECONDS  #: … and so much for nothing
 _MAX_CRASHES = 3  #: the scheduler's, by default
 _THROUGHPUT = 0.8
 

@@ -69,7 +69,7 @@ async def files_run_out(lab: Lab) -> None:
                         lab.injected(f"connections to {name.partition('-')[0]}", connected)
                         await asyncio.sleep(_HELD_SECONDS)
                     started = time.monotonic()
-                    await load.reached(len(load.acknowledged) + 10)
+                    await load.reached(len(load.acknowledged) + 4)
                     await world.settled()
                     slowest = max(slowest, time.monotonic() - started)
                 lab.expect(world.pids()[name] == pid, f"{name} has restarted")

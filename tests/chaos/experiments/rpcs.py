@@ -191,6 +191,9 @@ async def _vanish(lab: Lab, world: World, load: Load) -> None:
         world.links[link].strand()
         try:
             seconds = await recovered(load, at_once=_STEADY, within=_PATIENCE_SECONDS)
+        except AssertionError as error:
+            reports = {name: world.links[name].reports() for name in _CALLING}
+            raise AssertionError(f"{_PATIENCE_SECONDS:g} s after {link} was half open: {error}; {reports}") from error
         finally:
             world.links[link].heal()
         slowest = max(slowest, seconds)

@@ -23,7 +23,7 @@ _COMPLETED, _LOST = "stretch_answered", "lease_lost"
 
 
 def read_calls(world: World) -> list[Call]:
-    """Every completion that was answered, and every lease that an executor learned to be lost."""
+    """Every completion that was answered, and every lease that an executor was told is lost."""
     executors = [name for name in world.wiring.names() if name.startswith("executor")]
     return [call for name in executors for call in _calls_of(world, name)]
 
@@ -45,6 +45,8 @@ def _parsed(line: str) -> Iterator[Call]:
         return  # the last line of a process that was killed
     at = datetime.fromisoformat(fields["timestamp"]).timestamp()
     is_completion = fields["event"] == _COMPLETED
+    if not is_completion and fields.get("by") != "scheduler":
+        return  # it only fears so: a completion that is under way may still be in time
     answered = Call(
         kind="complete" if is_completion else "renew",
         run_id=UUID(hex=fields["run"]),

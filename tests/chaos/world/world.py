@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +100,12 @@ class World:
 
     def freeze(self, name: str) -> None:
         """Stop a process as a debugger or a starved machine would. PostgreSQL is frozen with all its backends."""
-        for pid in self._family(name):
-            os.kill(pid, signal.SIGSTOP)
+        self._send(name, signal.SIGSTOP)
         self.keeper.members[name].frozen = True
 
     def thaw(self, name: str) -> None:
         """Let a frozen process go on."""
-        for pid in self._family(name):
-            os.kill(pid, signal.SIGCONT)
+        self._send(name, signal.SIGCONT)
         self.keeper.members[name].frozen = False
 
     async def halt(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
@@ -209,6 +207,12 @@ class World:
 
     def _is_serving(self, name: str) -> bool:
         return is_serving(self.wiring.address(name), timeout=1.0)
+
+    def _send(self, name: str, number: signal.Signals) -> None:
+        """To a process and its children; any of them may have ended by now."""
+        for pid in self._family(name):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _family(self, name: str) -> list[int]:
         """A process and its children, parents first."""
