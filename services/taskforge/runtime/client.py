@@ -19,6 +19,7 @@ _OPTIONS = [
     # those who wait. Also while nobody calls, so that the next one who does finds a connection that lives.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # a minute by default, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 1),
     # Else pings end after two on which nothing was said, and with them all that they are for.
     ("grpc.http2.max_pings_without_data", 0),

@@ -67,7 +67,8 @@ output: ${{{{ steps.shape.output.ticket }}}}
     "F41",
     "Callers hang up, messages are too large, connections break in the middle of one, peers vanish and say goodbye",
     threshold="typed errors, one run a key, no UNKNOWN, no traceback in any log",
-    seconds=30,
+    seconds=70,
+    in_subset=False,
 )
 async def calls_end_badly(lab: Lab) -> None:
     async with lab.world(links=_LINKS) as world:
