@@ -28,7 +28,7 @@ class Experiment:
     seconds: float  #: how long it takes at scale 0.1, about: the runner plans with it
     body: Body
     needs_root: bool = False
-    in_subset: bool = True  #: whether the random subset may choose it
+    in_subset: bool = True  #: whether the random subset may choose it: not what takes long, or is judged by time
 
     @property
     def number(self) -> int:

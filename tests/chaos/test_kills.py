@@ -7,7 +7,6 @@ import base64
 import os
 import signal
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
@@ -80,11 +79,10 @@ async def test_a_kill_loses_nothing(victim: str, stack: OwnStack, api: Api, ledg
         tickets = [f"{name}-{number}" for number in range(RUNS)]
         starting = asyncio.create_task(driver.start(tickets, at_once=_AT_ONCE))
         await eventually(lambda: _at_least(_KILL_AFTER, driver), within=30.0)
-        async with stack.database() as connection:
-            if victim.startswith("executor"):
-                await eventually(lambda: _hold_something(connection, name), within=20.0)
-            # By its id, at once: to ask the stack for it takes longer than what has just been seen lasts.
-            os.kill(killed, signal.SIGKILL)
+        if victim.startswith("executor"):
+            await _hold_something(stack, name)
+        # By its id, at once: to ask the stack for it takes longer than what has just been seen lasts.
+        os.kill(killed, signal.SIGKILL)
         assert not starting.done(), "everything had been started before the kill"
         await starting
 
@@ -102,10 +100,15 @@ def _at_least(count: int, driver: Driver) -> None:
     assert len(driver.acknowledged) >= count, f"{len(driver.acknowledged)} starts are confirmed"
 
 
-async def _hold_something(connection: Any, name: str) -> None:
-    """Both executors have just begun to wait for an answer that takes a while."""
-    holders = await connection.fetchval(_HOLDERS, name, _CALLERS["notify"])
-    assert holders == 2, f"{holders} executors hold a step"
+async def _hold_something(stack: OwnStack, name: str) -> None:
+    """Wait until both executors have just begun to wait for an answer that takes a while."""
+    async with stack.database() as connection:
+
+        async def both() -> None:
+            holders = await connection.fetchval(_HOLDERS, name, _CALLERS["notify"])
+            assert holders == 2, f"{holders} executors hold a step"
+
+        await eventually(both, within=20.0)
 
 
 async def _at_rest(stack: OwnStack, name: str, driver: Driver, ledger: Ledger) -> tuple[History, Outside]:

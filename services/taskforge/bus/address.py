@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -31,13 +32,16 @@ class Servers:
     @classmethod
     def parse(cls, url: str) -> Servers:
         """Read a URL. Raises ValueError if it is none of Redis."""
-        parts = urlsplit(url)
-        scheme = parts.scheme.removesuffix("+cluster")
-        login, at, hosts = parts.netloc.rpartition("@")
-        rest = url.partition("://")[2].removeprefix(parts.netloc)
-        if parts.scheme in _SINGLE and (parts.path if scheme == "unix" else hosts):
+        full_scheme, _, address = url.partition("://")
+        scheme = full_scheme.removesuffix("+cluster")
+        # Not by urlsplit alone: newer ones refuse several hosts of which one is in brackets.
+        places = re.split("[/?#]", address, maxsplit=1)[0]
+        rest = address.removeprefix(places)
+        path = urlsplit(rest).path
+        login, at, hosts = places.rpartition("@")
+        if full_scheme in _SINGLE and (path if scheme == "unix" else hosts):
             urls: tuple[str, ...] = (url,)
-        elif parts.scheme in _CLUSTER and all(hosts.split(",")) and parts.path.strip("/") in ("", "0"):
+        elif full_scheme in _CLUSTER and all(hosts.split(",")) and path.strip("/") in ("", "0"):
             urls = tuple(f"{scheme}://{login}{at}{host}{rest}" for host in hosts.split(","))
         else:
             raise ValueError("no URL of Redis")

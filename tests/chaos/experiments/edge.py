@@ -78,6 +78,7 @@ _GONE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     "The gateway is stopped behind Envoy (SIGSTOP), and goes on later",
     threshold="every call fails at its deadline, HTTP calls with 503 or 504; the gateway is back within 5 s",
     seconds=12,
+    in_subset=False,
 )
 async def the_gateway_stops(lab: Lab) -> None:
     async with lab.world() as world, lab.load(world, runs=lab.times(200, least=40), at_once=4) as load:
@@ -154,6 +155,7 @@ _Words = Callable[[random.Random], bytes]
     "HTTP/2 and gRPC that is broken on purpose: bad frames, 10,000 streams, slow and endless headers, rapid resets",
     threshold="nobody restarts, everybody else is served meanwhile and afterwards, memory stays bounded",
     seconds=22,
+    in_subset=False,
 )
 async def the_edge_hears_junk(lab: Lab) -> None:
     async with lab.world() as world:

@@ -95,6 +95,7 @@ _NOW = "SELECT clock_timestamp()"
     "Steps that want 1 GB of memory, and steps that never end, beside others",
     threshold="each fails with a typed error; neighbours go on, no executor restarts, none loses a lease",
     seconds=14,
+    in_subset=False,
 )
 async def steps_are_greedy(lab: Lab) -> None:
     async with lab.world() as world, lab.load(world, runs=None, at_once=2, pause=_STEADY) as neighbours:
@@ -152,6 +153,7 @@ async def steps_are_busy(lab: Lab) -> None:
     "A step that kills its executor at each attempt",
     threshold="FAILED after three executors with exactly one dead letter; the others' throughput stays above 80 %",
     seconds=30,
+    in_subset=False,
 )
 async def steps_are_poison(lab: Lab) -> None:
     async with lab.world(executors=3) as world, lab.load(world, runs=None, at_once=2, pause=_STEADY) as others:

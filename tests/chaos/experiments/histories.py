@@ -74,6 +74,7 @@ _ROWS = "SELECT relname, reltuples FROM pg_class WHERE relkind IN ('r', 'p')"
     "A week's history of finished runs, and people who list it",
     threshold="claims as fast as without (p99 within twice), lists within 200 ms, no table read from end to end",
     seconds=30,
+    in_subset=False,
 )
 async def history_is_long(lab: Lab) -> None:
     # A world of its own: whoever comes next shall not have to live with the history.

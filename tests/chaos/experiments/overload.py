@@ -57,6 +57,7 @@ _QUEUED = "SELECT count(*) FROM steps WHERE state = 'QUEUED'"
     "500 connections to each service that may open 30 more files",
     threshold="they are shed; the service recovers within 10 s without a restart, nothing acknowledged is lost",
     seconds=20,
+    in_subset=False,
 )
 async def files_run_out(lab: Lab) -> None:
     slowest = 0.0

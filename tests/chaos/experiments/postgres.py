@@ -89,6 +89,7 @@ async def sessions_are_ended(lab: Lab) -> None:
     "All processes of PostgreSQL are frozen for 10 s",
     threshold="every call ends 2 s after its deadline at the latest; a start is confirmed within 3 s of the thaw",
     seconds=25,
+    in_subset=False,
 )
 async def postgres_freezes(lab: Lab) -> None:
     async with lab.world() as world, lab.load(world, runs=None, at_once=_AT_ONCE, pause=_PAUSE) as load:

@@ -100,6 +100,7 @@ async def valkey_is_killed(lab: Lab) -> None:
     "Valkey is away for long",
     threshold="executors poll: 95 % of the runs start within 2 s; no lost work",
     seconds=20,
+    in_subset=False,
 )
 async def valkey_is_away(lab: Lab) -> None:
     async with lab.world() as world, lab.load(world, runs=None, at_once=3, pause=_PAUSE) as load:
@@ -129,6 +130,7 @@ async def valkey_is_away(lab: Lab) -> None:
     "Valkey is frozen: it takes connections and never answers",
     threshold="starts are acknowledged as fast as ever: p99 within 500 ms, or twice what the machine needs untouched",
     seconds=20,
+    in_subset=False,
 )
 async def valkey_is_frozen(lab: Lab) -> None:
     async with lab.world() as world, lab.load(world, runs=None, at_once=2, pause=_PAUSE) as load:

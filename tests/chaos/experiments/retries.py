@@ -147,6 +147,7 @@ _PATIENCE = Workload(
     "429 and 503 with every form of Retry-After, and 5xx by chance",
     threshold="attempts come between the policy's minimum and its cap; dead letters are what is exhausted",
     seconds=14,
+    in_subset=False,
 )
 async def servers_ask_for_patience(lab: Lab) -> None:
     runs = lab.times(100, least=10)

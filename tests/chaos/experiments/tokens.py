@@ -32,6 +32,7 @@ _WRONG, _THROTTLED = "TOKEN_INVALID", "AUTHENTICATION_THROTTLED"
     "10,000 wrong tokens, 50 at once, with forged addresses; and how long near and far guesses take",
     threshold="20 a minute are told that they are wrong, the right token always works, p > 0.01 in one of 3 samplings",
     seconds=12,
+    in_subset=False,
 )
 async def tokens_are_guessed(lab: Lab) -> None:
     async with lab.world() as world:
