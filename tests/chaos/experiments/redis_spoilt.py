@@ -99,6 +99,7 @@ async def valkey_goes_back(lab: Lab) -> None:
     "Hints are trimmed, stolen, forged, doubled a hundredfold and mixed with garbage, and their group is destroyed",
     threshold="no violation; a step is claimed once a token and asked for once; no traceback in any log",
     seconds=20,
+    in_subset=False,  # counts requests: a machine that starves an executor for a lease would fail it
 )
 async def hints_are_forged(lab: Lab) -> None:
     async with lab.world() as world, lab.load(world, runs=None, at_once=4, pause=_PAUSE) as load:
