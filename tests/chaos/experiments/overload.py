@@ -193,7 +193,6 @@ def _wide(steps: int) -> Workload:
     return Workload(
         source=source,
         callers={name: number for number, name in enumerate(names)},
-        dependencies={steps: range(steps)},
     )
 
 
@@ -201,7 +200,7 @@ def _chain(steps: int) -> Workload:
     first = "  - {{id: link_0, transform: {{value: 1}}}}\n"
     link = "  - {{id: link_%d, transform: {{value: '${{{{ steps.link_%d.output + 1 }}}}'}}}}\n"
     source = _HEAD + first + "".join(link % (number, number - 1) for number in range(1, steps))
-    return Workload(source=source, dependencies={number: (number - 1,) for number in range(1, steps)})
+    return Workload(source=source)
 
 
 async def _one_hog(lab: Lab, world: World) -> None:

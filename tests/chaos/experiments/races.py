@@ -134,7 +134,6 @@ steps:
 """,
     callers={"look": 0, "beside": 1, "notify": 2},
     keyed=frozenset({"notify"}),
-    dependencies={2: (0, 1)},
     expected=frozenset({"SUCCEEDED", "FAILED", "CANCELLED"}),
 )
 _KILLED_AT = {

@@ -202,7 +202,6 @@ _ODD = Workload(
 output: ${{{{ steps.shape.output }}}}
 """,
     callers={"ask": 0},
-    dependencies={1: (0,)},
     expected=frozenset({"SUCCEEDED", "FAILED"}),
 )
 _TYPES = ("application/json", "text/plain", "application/octet-stream")
@@ -243,7 +242,7 @@ async def bodies_are_odd(lab: Lab) -> None:
 
 def _returning(body: str, content_type: str) -> Workload:
     source = _ODD.source.replace("BODY", body).replace("TYPE", content_type)
-    return Workload(source=source, callers=_ODD.callers, dependencies=_ODD.dependencies, expected=_ODD.expected)
+    return Workload(source=source, callers=_ODD.callers, expected=_ODD.expected)
 
 
 async def _ends(world: World, load: Load) -> list[Any]:

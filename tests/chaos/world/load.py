@@ -34,7 +34,6 @@ class Workload:
     source: str
     callers: Mapping[str, int] = field(default_factory=dict)  #: steps that call the ledger, with their index
     keyed: frozenset[str] = frozenset()  #: those whose requests carry an idempotency key
-    dependencies: Mapping[int, Sequence[int]] = field(default_factory=dict)  #: steps that each step waits for
     expected: frozenset[str] = frozenset({"SUCCEEDED"})  #: states that runs may end in
 
 
@@ -62,7 +61,6 @@ output: ${{{{ steps.notify.output.body.ticket }}}}
 """,
     callers={"look": 0, "notify": 2},
     keyed=frozenset({"notify"}),
-    dependencies={1: (0,), 2: (1,)},
 )
 
 #: Calls that fail half of the time: retries, and now and then a run that gives up and leaves a dead letter.
@@ -89,7 +87,6 @@ output: ${{{{ steps.notify.output.body.ticket }}}}
 """,
     callers={"look": 0, "notify": 1},
     keyed=frozenset({"notify"}),
-    dependencies={1: (0,)},
     expected=frozenset({"SUCCEEDED", "FAILED"}),
 )
 
