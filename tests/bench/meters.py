@@ -1,7 +1,8 @@
-"""What a stack has used so far: processor time of every process, and what the database wrote."""
+"""What a system has used so far: processor time of every process, and what the database wrote."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,19 +11,23 @@ from dataclasses import dataclass
 import psutil
 
 from taskforge_cli.stack import processes
-from taskforge_cli.stack.configfile import ConfigFile
-from taskforge_cli.stack.home import Home
-from tests.support.stack import OwnStack
+from tests.bench.systems import System
 
 _WRITTEN = """
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS wal,
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS writes
 """
+_COUNTED = """
+SELECT xact_commit AS commits, (SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal')::bigint AS fsyncs
+FROM pg_stat_database WHERE datname = current_database()
+"""
+#: A PostgreSQL backend that has come to rest reports its statistics after ten seconds.
+_REPORTED_SECONDS = 10.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Counters that only grow."""
+    """Counters that only grow, exact at any moment."""
 
     cpu_seconds: Mapping[str, float]  #: by process; children that have ended are in their parent's
     wal_bytes: int
@@ -37,18 +42,41 @@ class Usage:
         )
 
 
-async def read(stack: OwnStack) -> Usage:
-    """Read all meters."""
-    async with stack.database() as connection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What PostgreSQL reports only when its backends rest."""
+
+    commits: int  #: also of transactions that only read
+    fsyncs: int  #: of the write-ahead log
+
+
+async def read(system: System) -> Usage:
+    """Read the exact meters."""
+    async with system.database() as connection:
         row = await connection.fetchrow(_WRITTEN)
-    return Usage(cpu_seconds=_cpu_seconds(stack), wal_bytes=row["wal"], writes=row["writes"])
+    return Usage(cpu_seconds=cpu_seconds(system), wal_bytes=row["wal"], writes=row["writes"])
 
 
-def _cpu_seconds(stack: OwnStack) -> Mapping[str, float]:
-    stack_id = str(ConfigFile.read(Home(stack.home).config_file).get("local.id"))
+async def count(system: System) -> Counts:
+    """Read the late meters. It takes ten seconds, in which nobody else should do anything."""
+    await asyncio.sleep(_REPORTED_SECONDS)
+    async with system.database() as connection:
+        row = await connection.fetchrow(_COUNTED)
+    return Counts(commits=row["commits"], fsyncs=row["fsyncs"])
+
+
+def cpu_seconds(system: System) -> dict[str, float]:
+    """Processor time, by process."""
     used: defaultdict[str, float] = defaultdict(float)
-    for process in processes.find(stack_id):
+    for member in system.members():
         with suppress(psutil.NoSuchProcess):
-            times = psutil.Process(process.pid).cpu_times()
-            used[process.name or "children"] += sum(times[:4])
-    return used
+            used[member.name] += sum(psutil.Process(member.pid).cpu_times()[:4])
+    return dict(used)
+
+
+def memory_bytes(system: System) -> dict[str, float]:
+    """Memory by process: each one's fair share of the pages that it shares (PSS)."""
+    used: defaultdict[str, float] = defaultdict(float)
+    for member in system.members():
+        used[member.name] += processes.memory(member.pid)
+    return dict(used)

@@ -1,53 +1,104 @@
-"""What the runs call: a server that answers at once and counts."""
+"""What the runs call: a server that answers every request with the same item, at the least cost, and counts exactly.
+
+python -m tests.bench.target      listens on a free port and says which; `GET /count` is not counted
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
-from aiohttp import web
+import psutil
 
-from tests.support.places import short_folder
-from tests.support.servers import ServerProcess, serve
+from tests.bench.http1 import message_end
+from tests.support.places import ROOT, clean_environment, short_folder
+from tests.support.processes import Process
 
-_ITEM = json.dumps({"name": "item", "tags": ["a", "b", "c"]}).encode()
+_READY = "listening on "
+
+
+def _answer(body: bytes) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+_ITEM = _answer(json.dumps({"name": "item", "tags": ["a", "b", "c"]}).encode())
+
+
+class Target:
+    """A target in a process of its own."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._process.ready_when(lambda: _READY in self._process.output())
+        self.url = f"http://127.0.0.1:{int(self._process.output().rpartition(_READY)[2])}"
+
+    def count(self) -> int:
+        """How many requests it has answered."""
+        with urllib.request.urlopen(f"{self.url}/count") as answer:  # noqa: S310  our own address
+            return int(answer.read())
+
+    def cpu_seconds(self) -> float:
+        """The processor time that it has used."""
+        return sum(psutil.Process(self._process.pid).cpu_times()[:2])
 
 
 @contextmanager
-def target() -> Iterator[ServerProcess]:
+def target() -> Iterator[Target]:
     """A target for the time of a block."""
     with short_folder() as folder:
-        server = ServerProcess("tests.bench.target", log=folder / "target.log")
+        process = Process(
+            [sys.executable, "-m", "tests.bench.target"],
+            log=folder / "target.log",
+            env=clean_environment() | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "services")))},
+        )
         try:
-            yield server
+            yield Target(process)
         finally:
-            server.stop()
+            process.kill()
 
 
-def count(server: ServerProcess) -> int:
-    """How many requests it has answered."""
-    with urllib.request.urlopen(f"{server.url}/count") as answer:  # noqa: S310  our own address
-        return int(answer.read())
+class Answers(asyncio.Protocol):
+    """A connection whose requests are answered with the item; `seen` is told the beginning of each."""
+
+    def __init__(self, seen: Callable[[bytes], bytes | None]) -> None:
+        self._seen = seen
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self._received = self._received + data if self._received else data
+        if message_end(self._received):
+            received, self._received = self._received, b""
+            assert self._transport is not None
+            self._transport.write(self._seen(received) or _ITEM)
 
 
-def _application() -> web.Application:
+async def _serve() -> None:
     answered = 0
 
-    async def answer(_: web.Request) -> web.Response:
+    def seen(request: bytes) -> bytes | None:
         nonlocal answered
+        if request.startswith(b"GET /count "):
+            return _answer(str(answered).encode())
         answered += 1
-        return web.Response(body=_ITEM, content_type="application/json")
+        return None
 
-    async def say_count(_: web.Request) -> web.Response:
-        return web.Response(text=str(answered))
-
-    application = web.Application()
-    application.router.add_get("/count", say_count)
-    application.router.add_route("*", "/{rest:.*}", answer)
-    return application
+    server = await asyncio.get_running_loop().create_server(lambda: Answers(seen), "127.0.0.1", 0, backlog=1024)
+    print(f"{_READY}{server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
 
 
 if __name__ == "__main__":
-    serve(_application())
+    asyncio.run(_serve())
