@@ -97,7 +97,7 @@ class Claimer:
             "renew_leases",
             executor_id=claim.executor_id,
             lease=self._lease,
-            run_ids=[plan.turn.row.run_id for plan in again],
+            **store.of_runs([plan.turn.row.run_id for plan in again]),
             steps=[plan.step for plan in again],
             tokens=[plan.turn.view(plan.step).token for plan in again],
         )

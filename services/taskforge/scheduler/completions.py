@@ -104,7 +104,7 @@ def _run_of(report: Report) -> UUID:
 
 
 async def _existing(connection: Connection, run_ids: Collection[UUID]) -> set[UUID]:
-    return {row["run_id"] for row in await connection.rows("find_runs", run_ids=list(run_ids))} if run_ids else set()
+    return {row["run_id"] for row in await connection.rows("find_runs", **store.of_runs(run_ids))} if run_ids else set()
 
 
 def _judge(report: Report, turn: RunTurn | None) -> _Verdict:

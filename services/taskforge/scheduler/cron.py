@@ -141,7 +141,11 @@ class Cron:
 
     async def _skip_overlaps(self, connection: Connection, due: Sequence[Due]) -> None:
         last = [d.row["last_run_id"] for d in due if d.trigger.overlap is Overlap.SKIP and d.row["last_run_id"]]
-        active = {row["run_id"] for row in await connection.rows("find_active_runs", run_ids=last)} if last else set()
+        active = (
+            {row["run_id"] for row in await connection.rows("find_active_runs", **run_store.of_runs(last))}
+            if last
+            else set()
+        )
         for item in due:
             if item.trigger.overlap is Overlap.SKIP and item.row["last_run_id"] in active:
                 for tick in item.ticks:

@@ -13,6 +13,7 @@ from taskforge.domain.states import StepState
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.scheduler.run_turn import RunTurn
 from taskforge.store.pool import Connection
+from taskforge.store.runs import of_runs
 
 Results = Mapping[tuple[UUID, int], Mapping[str, Any]]
 
@@ -37,7 +38,7 @@ async def build_grants(connection: Connection, plans: Sequence[GrantPlan], lease
         return []
     results = await _read_results(connection, plans)
     fresh = [plan.turn.row.run_id for plan in plans if plan.known is None]
-    rows = await connection.rows("read_run_inputs", run_ids=fresh) if fresh else []
+    rows = await connection.rows("read_run_inputs", **of_runs(fresh)) if fresh else []
     inputs = {row["run_id"]: row for row in rows}
     return [_grant(plan, results, inputs, lease) for plan in plans]
 
@@ -47,7 +48,7 @@ async def _read_results(connection: Connection, plans: Sequence[GrantPlan]) -> R
     if not wanted:
         return {}
     rows = await connection.rows(
-        "read_results", run_ids=[run_id for run_id, _ in wanted], steps=[step for _, step in wanted]
+        "read_results", **of_runs([run_id for run_id, _ in wanted]), steps=[step for _, step in wanted]
     )
     return {(row["run_id"], row["step"]): row for row in rows}
 

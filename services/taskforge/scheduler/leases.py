@@ -35,7 +35,7 @@ class Renewer:
         if not leases:
             return []
         columns = {
-            "run_ids": [lease.run_id for lease in leases],
+            **store.of_runs([lease.run_id for lease in leases]),
             "steps": [lease.step for lease in leases],
             "tokens": [lease.token for lease in leases],
         }

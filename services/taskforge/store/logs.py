@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from taskforge.store.pool import Database
-from taskforge.store.runs import FILE
+from taskforge.store.runs import FILE, of_runs
 
 _LEVELS = frozenset({"debug", "info", "warning", "error"})
 
@@ -35,7 +35,7 @@ async def append(database: Database, lines: Sequence[LogLine]) -> None:
     async with database.transaction(FILE) as connection:
         await connection.run(
             "insert_logs",
-            run_ids=[line.run_id for line in lines],
+            **of_runs([line.run_id for line in lines]),
             steps=[line.step for line in lines],
             epochs=[line.epoch for line in lines],
             attempts=[line.attempt for line in lines],

@@ -39,7 +39,13 @@ _SERVER_SETTINGS = {
 
 #: For connections whose every query finds its rows by key. Until statistics catch up with a fresh partition the planner
 #: would rather read all of it for each batch, which costs more the longer the week gets.
-BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+BY_KEY = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    # With that, no value changes a plan, so that to plan for each call would cost time for nothing.
+    "plan_cache_mode": "force_generic_plan",
+}
 
 #: Errors after which the same transaction may be sent again: the server is away, restarting, read-only, full or busy,
 #: or does not know this service yet.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -128,8 +128,13 @@ class RunWrite:
         return self.seq != self.from_seq
 
 
+def of_runs(run_ids: Collection[UUID]) -> dict[str, Any]:
+    """The parameters by which queries find rows of some runs, one at least: their ids, and bounds for the planner."""
+    return {"run_ids": list(run_ids), "first": min(run_ids), "last": max(run_ids)}
+
+
 async def lock_runs(
-    connection: Connection, run_ids: Iterable[UUID], *, patience: float | None = None
+    connection: Connection, run_ids: Collection[UUID], *, patience: float | None = None
 ) -> dict[UUID, RunRow]:
     """Lock runs in the order of their ids; runs that do not exist are left out.
 
@@ -139,10 +144,12 @@ async def lock_runs(
         patience: for how many seconds a run that another transaction holds is waited for before RunsHeld is raised.
             None: for as long as the server allows; 0: not at all, and what is held is left out.
     """
+    if not run_ids:
+        return {}
     if patience:
         await connection.run("wait_for_locks", milliseconds=str(round(1000 * patience)))
     try:
-        rows = await connection.rows("lock_free_runs" if patience == 0 else "lock_runs", run_ids=list(run_ids))
+        rows = await connection.rows("lock_free_runs" if patience == 0 else "lock_runs", **of_runs(run_ids))
     except asyncpg.LockNotAvailableError as error:
         if not patience:
             raise  # held runs were to be left out, so it is the whole table that is locked
@@ -162,10 +169,10 @@ async def lock_runs(
 
 
 async def read_steps(
-    connection: Connection, run_ids: Iterable[UUID]
+    connection: Connection, run_ids: Collection[UUID]
 ) -> tuple[datetime, dict[UUID, dict[int, StepRow]]]:
     """Read the database's time and all steps of locked runs."""
-    rows = await connection.rows("read_steps", run_ids=list(run_ids))
+    rows = await connection.rows("read_steps", **of_runs(run_ids))
     now: datetime = rows[0]["now"]
     found: dict[UUID, dict[int, StepRow]] = {}
     for row in rows:
@@ -218,7 +225,7 @@ async def _update_runs(connection: Connection, writes: Sequence[RunWrite], now: 
     touched = await connection.run(
         "update_runs",
         now=now,
-        run_ids=[w.run_id for w in writes],
+        **of_runs([w.run_id for w in writes]),
         from_states=[w.from_state for w in writes],
         from_seqs=[w.from_seq for w in writes],
         states=[w.state for w in writes],
@@ -235,13 +242,15 @@ async def _write_steps(connection: Connection, writes: Sequence[RunWrite], now: 
     fresh = [(w.run_id, step) for w in writes for step in w.steps.values() if not step.exists]
     kept = [(w.run_id, step) for w in writes for step in w.steps.values() if step.exists]
     if fresh:
-        await connection.run("insert_steps", now=now, lease=lease, **_step_columns(fresh))
+        run_ids = [run_id for run_id, _ in fresh]
+        await connection.run("insert_steps", now=now, lease=lease, run_ids=run_ids, **_step_columns(fresh))
     if kept:
         touched = await connection.run(
             "update_steps",
             now=now,
             lease=lease,
             **_step_columns(kept),
+            **of_runs([run_id for run_id, _ in kept]),
             from_states=[step.before.state for _, step in kept],
             from_tokens=[step.before.token for _, step in kept],
             needs_lease=[step.needs_lease for _, step in kept],
@@ -253,7 +262,6 @@ async def _write_steps(connection: Connection, writes: Sequence[RunWrite], now: 
 def _step_columns(rows: Sequence[tuple[UUID, StepWrite]]) -> dict[str, list[Any]]:
     views = [step.after for _, step in rows]
     return {
-        "run_ids": [run_id for run_id, _ in rows],
         "steps": [step.step for _, step in rows],
         "states": [view.state for view in views],
         "causes": [step.cause for _, step in rows],

@@ -211,8 +211,8 @@ def _of_the_gateway(run_id: UUID) -> Iterator[_Asked]:
 
 def _of_the_scheduler(run_id: UUID) -> Iterator[_Asked]:
     file = runs.FILE
-    yield file, "lock_runs", {"run_ids": [run_id]}
-    yield file, "read_steps", {"run_ids": [run_id]}
+    yield file, "lock_runs", runs.of_runs([run_id])
+    yield file, "read_steps", runs.of_runs([run_id])
     yield file, "find_queued", {"limit": 64}
     yield file, "find_leases_of", {"executor_ids": [run_id], "lease": timedelta(seconds=3), "limit": 64}
     yield file, "find_queued_since", {"age": timedelta(seconds=2), "limit": 500}
@@ -222,5 +222,5 @@ def _of_the_scheduler(run_id: UUID) -> Iterator[_Asked]:
     yield file, "seconds_to_next_due", {}
     yield file, "find_overdue_runs", {"limit": 500}
     yield file, "read_keys", {"scopes": ["x"], "keys": ["y"]}
-    yield file, "read_run_inputs", {"run_ids": [run_id]}
-    yield file, "read_results", {"run_ids": [run_id], "steps": [0]}
+    yield file, "read_run_inputs", runs.of_runs([run_id])
+    yield file, "read_results", {**runs.of_runs([run_id]), "steps": [0]}

@@ -1,10 +1,11 @@
 -- Runs, their steps and their history. Only the scheduler runs these. Everything takes arrays: a call is a batch.
+-- `first` and `last` bound the array of run ids. No array lets the planner pass by a partition; bounds do.
 
 -- name: lock_runs
 -- The order makes two batches wait for each other instead of deadlocking.
 SELECT run_id, workflow, revision_id, state, seq, error, deadline_at < clock_timestamp() AS is_overdue
 FROM runs
-WHERE run_id = ANY(:run_ids::uuid[])
+WHERE run_id = ANY(:run_ids::uuid[]) AND run_id BETWEEN :first::uuid AND :last::uuid
 ORDER BY run_id
 FOR UPDATE;
 
@@ -12,7 +13,7 @@ FOR UPDATE;
 -- The same, without those that another transaction holds.
 SELECT run_id, workflow, revision_id, state, seq, error, deadline_at < clock_timestamp() AS is_overdue
 FROM runs
-WHERE run_id = ANY(:run_ids::uuid[])
+WHERE run_id = ANY(:run_ids::uuid[]) AND run_id BETWEEN :first::uuid AND :last::uuid
 ORDER BY run_id
 FOR UPDATE SKIP LOCKED;
 
@@ -21,7 +22,7 @@ FOR UPDATE SKIP LOCKED;
 SELECT set_config('lock_timeout', :milliseconds::text, true);
 
 -- name: find_runs
-SELECT run_id FROM runs WHERE run_id = ANY(:run_ids::uuid[]);
+SELECT run_id FROM runs WHERE run_id = ANY(:run_ids::uuid[]) AND run_id BETWEEN :first::uuid AND :last::uuid;
 
 -- name: read_steps
 -- Read after the lock, in a statement of its own, so that it sees what the lock waited for. Always returns the time.
@@ -31,7 +32,7 @@ SELECT n.now, s.run_id, s.step, s.state, s.epoch, s.attempt, s.failures, s.crash
            AS lease_alive,
        s.due_at <= n.now AS is_due, s.branch, s.result_hash, s.started_at, s.first_started_at
 FROM (SELECT clock_timestamp() AS now) AS n
-LEFT JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]);
+LEFT JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first::uuid AND :last::uuid;
 
 -- name: database_now
 SELECT clock_timestamp();
@@ -67,7 +68,8 @@ SET state = i.state,
 FROM unnest(:run_ids::uuid[], :from_states::text[], :from_seqs::bigint[], :states::text[], :seqs::bigint[],
             :errors::text[], :outputs::text[], :deadlines::timestamptz[])
     AS i(run_id, from_state, from_seq, state, seq, error, output, deadline_at)
-WHERE r.run_id = i.run_id AND r.state = i.from_state AND r.seq = i.from_seq;
+WHERE r.run_id = i.run_id AND r.run_id BETWEEN :first::uuid AND :last::uuid
+  AND r.state = i.from_state AND r.seq = i.from_seq;
 
 -- name: insert_steps
 INSERT INTO steps (run_id, step, state, cause, epoch, attempt, failures, crashes, lease_token, executor_id,
@@ -109,7 +111,8 @@ FROM unnest(:run_ids::uuid[], :steps::integer[], :states::text[], :causes::text[
             :needs_lease::boolean[])
     AS i(run_id, step, state, cause, epoch, attempt, failures, crashes, token, executor_id, delay, started_at, branch,
          output, error, result_hash, from_state, from_token, needs_lease)
-WHERE s.run_id = i.run_id AND s.step = i.step AND s.state = i.from_state AND s.lease_token = i.from_token
+WHERE s.run_id = i.run_id AND s.run_id BETWEEN :first::uuid AND :last::uuid
+  AND s.step = i.step AND s.state = i.from_state AND s.lease_token = i.from_token
   AND (NOT i.needs_lease OR s.lease_until > clock_timestamp());
 
 -- name: insert_attempts
@@ -161,13 +164,14 @@ WHERE (scope, key) IN (
 );
 
 -- name: read_run_inputs
-SELECT run_id, inputs, trigger, created_at FROM runs WHERE run_id = ANY(:run_ids::uuid[]);
+SELECT run_id, inputs, trigger, created_at FROM runs
+WHERE run_id = ANY(:run_ids::uuid[]) AND run_id BETWEEN :first::uuid AND :last::uuid;
 
 -- name: read_results
 SELECT s.run_id, s.step, s.output, s.error
 FROM steps AS s
 JOIN unnest(:run_ids::uuid[], :steps::integer[]) AS i(run_id, step) ON s.run_id = i.run_id AND s.step = i.step
-WHERE s.state IN ('SUCCEEDED', 'FAILED');
+WHERE s.run_id BETWEEN :first::uuid AND :last::uuid AND s.state IN ('SUCCEEDED', 'FAILED');
 
 -- name: find_queued
 SELECT run_id, step FROM steps WHERE state = 'QUEUED' ORDER BY queued_at LIMIT :limit;
@@ -218,14 +222,15 @@ WITH wanted AS (
     SELECT s.run_id, s.step
     FROM steps AS s
     JOIN wanted AS w ON s.run_id = w.run_id AND s.step = w.step AND s.lease_token = w.token
-    WHERE s.state = 'RUNNING' AND s.executor_id = :executor_id::uuid AND s.lease_until > clock_timestamp()
+    WHERE s.run_id BETWEEN :first::uuid AND :last::uuid
+      AND s.state = 'RUNNING' AND s.executor_id = :executor_id::uuid AND s.lease_until > clock_timestamp()
     ORDER BY s.run_id, s.step
     FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE steps AS s
 SET lease_until = clock_timestamp() + :lease::interval
 FROM locked AS l
-WHERE s.run_id = l.run_id AND s.step = l.step
+WHERE s.run_id = l.run_id AND s.run_id BETWEEN :first::uuid AND :last::uuid AND s.step = l.step
 RETURNING s.run_id, s.step;
 
 -- name: read_leases
@@ -233,8 +238,8 @@ SELECT w.run_id, w.step, w.token,
        coalesce(s.state = 'RUNNING' AND s.lease_token = w.token AND s.lease_until > clock_timestamp(), false) AS alive,
        coalesce(r.state = 'CANCELLING', true) AS stopping
 FROM unnest(:run_ids::uuid[], :steps::integer[], :tokens::bigint[]) AS w(run_id, step, token)
-LEFT JOIN steps AS s ON s.run_id = w.run_id AND s.step = w.step
-LEFT JOIN runs AS r ON r.run_id = w.run_id;
+LEFT JOIN steps AS s ON s.run_id = w.run_id AND s.run_id BETWEEN :first::uuid AND :last::uuid AND s.step = w.step
+LEFT JOIN runs AS r ON r.run_id = w.run_id AND r.run_id BETWEEN :first::uuid AND :last::uuid;
 
 -- name: insert_logs
 -- In the order given, which is the order in which lines are numbered for those who follow.
@@ -243,7 +248,7 @@ SELECT i.run_id, i.step, i.epoch, i.attempt, i.number, i.level, i.message, i.dat
 FROM unnest(:run_ids::uuid[], :steps::integer[], :epochs::integer[], :attempts::integer[], :numbers::integer[],
             :levels::text[], :messages::text[], :datas::text[], :ats::timestamptz[]) WITH ORDINALITY
     AS i(run_id, step, epoch, attempt, number, level, message, data, at, place)
-JOIN runs AS r ON r.run_id = i.run_id
+JOIN runs AS r ON r.run_id = i.run_id AND r.run_id BETWEEN :first::uuid AND :last::uuid
 ORDER BY i.place
 ON CONFLICT DO NOTHING;
 

@@ -42,7 +42,8 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: find_active_runs
 SELECT run_id FROM runs
-WHERE run_id = ANY(:run_ids::uuid[]) AND state IN ('QUEUED', 'RUNNING', 'CANCELLING');
+WHERE run_id = ANY(:run_ids::uuid[]) AND run_id BETWEEN :first::uuid AND :last::uuid
+  AND state IN ('QUEUED', 'RUNNING', 'CANCELLING');
 
 -- name: insert_ticks
 -- The key decides: a tick that exists was handled by somebody else, and nothing may be started for it.
