@@ -33,7 +33,7 @@ from taskforge.domain.run import (
     StepChanged,
     StepView,
 )
-from taskforge.domain.states import RUN_FINAL, AttemptOutcome, RunState, StepState
+from taskforge.domain.states import RUN_FINAL, STEP_FINAL, AttemptOutcome, RunState, StepState
 from taskforge.domain.workflow import NO_RETRY, Effect, JsonValue, OnUnknown, RetryPolicy, Step
 
 _STOPPABLE = frozenset({StepState.QUEUED, StepState.RETRYING, StepState.WAITING})
@@ -60,8 +60,8 @@ class _Turn:
         self.queued: list[int] = []
 
     def result(self) -> Advanced:
-        after = replace(self.snapshot, state=self.state, steps=self.steps, stop_error=self.stop_error)
-        return Advanced(snapshot=after, decisions=tuple(self.decisions), queued=tuple(self.queued))
+        after = Snapshot(workflow=self.workflow, state=self.state, steps=self.steps, stop_error=self.stop_error)
+        return Advanced(after, tuple(self.decisions), tuple(self.queued))
 
     def take(self, event: Event) -> Refused | None:
         match event:
@@ -100,8 +100,7 @@ class _Turn:
             return Refused(reason=f"step is {view.state}, run is {self.state}")
         if self.state is RunState.QUEUED:
             self._change_run(RunState.RUNNING, "first_step_claimed")
-        claimed = replace(view, state=StepState.RUNNING, attempt=view.attempt + 1, token=view.token + 1)
-        self._change(index, claimed, "claimed")
+        self._change(index, view.attempted(StepState.RUNNING), "claimed")
         if index in self.queued:
             self.queued.remove(index)
         return None
@@ -127,10 +126,9 @@ class _Turn:
         )
         if not step.is_pure and not unclaimed_end:
             return Refused(reason="an effectful step needs its own lease")
-        carried = replace(view, attempt=view.attempt + 1, token=view.token + 1)
+        # Queued by the event before this one, mostly in the same transaction, it still passes through RUNNING.
+        carried = view.attempted(StepState.PENDING if pending else StepState.RUNNING)
         if not pending:
-            # Queued by the event before this one, mostly in the same transaction: it still passes through RUNNING.
-            carried = replace(carried, state=StepState.RUNNING)
             self._change(event.step, carried, "carried")
         # Not retried: an evaluation of the same data fails again.
         self._apply(event.step, carried, event.outcome, 0.0, NO_RETRY)
@@ -142,7 +140,7 @@ class _Turn:
         if view.state is not StepState.RUNNING:
             return Refused(reason=f"step is {view.state}")
         step = self.workflow.steps[event.step]
-        crashed = replace(view, crashes=view.crashes + 1)
+        crashed = view._replace(crashes=view.crashes + 1)
         unknown = step.effect in (Effect.AT_LEAST_ONCE, Effect.AT_MOST_ONCE)
         ended = AttemptOutcome.UNKNOWN if unknown else AttemptOutcome.CRASHED
         error = StepError(kind=ErrorKind.CRASH, message="the executor was lost: its lease ran out")
@@ -156,7 +154,7 @@ class _Turn:
         elif crashed.crashes >= event.max_crashes:
             self._fail(step, crashed, error, f"{crashed.crashes} executors were lost under it")
         elif self._stopping():
-            self._change(step.index, replace(crashed, state=StepState.CANCELLED), "run_stopping")
+            self._change(step.index, crashed.to(StepState.CANCELLED), "run_stopping")
         else:
             self._queue(step.index, crashed, "lease_expired")
         self._settle(event.step)
@@ -207,15 +205,14 @@ class _Turn:
         match outcome:
             case Succeeded(output=output, branch=branch):
                 self._end_attempt(step, view, AttemptOutcome.SUCCEEDED)
-                done = replace(view, state=StepState.SUCCEEDED, branch=branch)
-                self._change(index, done, "succeeded", output=output)
+                self._change(index, view.to(StepState.SUCCEEDED, branch=branch), "succeeded", output=output)
             case Skipped(reason=reason):
-                self._change(index, replace(view, state=StepState.SKIPPED), reason)
+                self._change(index, view.to(StepState.SKIPPED), reason)
             case Failed(error=error):
                 self._failed_attempt(step, view, error, jitter, policy)
             case Cancelled():
                 self._end_attempt(step, view, AttemptOutcome.CANCELLED)
-                self._change(index, replace(view, state=StepState.CANCELLED), "run_cancelled")
+                self._change(index, view.to(StepState.CANCELLED), "run_cancelled")
             case Released(reason=reason):
                 self._end_attempt(step, view, AttemptOutcome.CANCELLED)
                 self._give_back(index, view, reason)
@@ -223,14 +220,13 @@ class _Turn:
                 assert_never(outcome)
 
     def _failed_attempt(self, step: Step, view: StepView, error: StepError, jitter: float, policy: RetryPolicy) -> None:
-        failed = replace(view, failures=view.failures + 1)
+        failed = view._replace(failures=view.failures + 1)
         timed_out = error.kind is ErrorKind.TIMEOUT
         self._end_attempt(step, failed, AttemptOutcome.TIMED_OUT if timed_out else AttemptOutcome.FAILED, error)
         verdict = retry.decide(policy, error, attempt=failed.failures, elapsed=view.elapsed, jitter=jitter)
         match verdict:
             case retry.RetryIn(delay=delay) if not self._stopping():
-                waiting = replace(failed, state=StepState.RETRYING)
-                self._change(step.index, waiting, "attempt_failed", error=error, delay=delay)
+                self._change(step.index, failed.to(StepState.RETRYING), "attempt_failed", error=error, delay=delay)
             case retry.RetryIn():
                 self._fail(step, failed, error, "the run is stopping")
             case retry.GiveUp(reason=reason):
@@ -238,21 +234,19 @@ class _Turn:
 
     def _give_back(self, index: int, view: StepView, reason: str) -> None:
         if self._stopping():
-            self._change(index, replace(view, state=StepState.CANCELLED), "run_stopping")
+            self._change(index, view.to(StepState.CANCELLED), "run_stopping")
         else:
             self._queue(index, view, reason)
 
     def _fail(self, step: Step, view: StepView, error: StepError, reason: str) -> None:
-        self._change(step.index, replace(view, state=StepState.FAILED), "gave_up", error=error)
+        self._change(step.index, view.to(StepState.FAILED), "gave_up", error=error)
         if not step.continue_on_error and self.state is RunState.RUNNING and self.stop_error is None:
             self.stop_error = replace(error, message=f"step '{step.id}' failed: {error.message}")
         if step.makes_dead_letter:
             self.decisions.append(DeadLettered(step=step.index, epoch=view.epoch, error=error, reason=reason))
 
     def _end_attempt(self, step: Step, view: StepView, outcome: AttemptOutcome, error: StepError | None = None) -> None:
-        self.decisions.append(
-            AttemptEnded(step=step.index, attempt=view.attempt, epoch=view.epoch, outcome=outcome, error=error)
-        )
+        self.decisions.append(AttemptEnded(step.index, view.attempt, view.epoch, outcome, error))
 
     # --- what follows ---------------------------------------------------------------------------
 
@@ -276,7 +270,7 @@ class _Turn:
             if reason is None:
                 self._queue(index, view, "ready")
             else:
-                self._change(index, replace(view, state=StepState.SKIPPED), reason)
+                self._change(index, view.to(StepState.SKIPPED), reason)
                 work.extend(self.workflow.dependents[index])
 
     def _is_ready(self, index: int) -> bool:
@@ -316,10 +310,10 @@ class _Turn:
         for step in self.workflow.steps:
             view = self._view(step.index)
             if view.state is StepState.PENDING or view.state in _STOPPABLE:
-                self._change(step.index, replace(view, state=StepState.CANCELLED), cause)
+                self._change(step.index, view.to(StepState.CANCELLED), cause)
 
     def _end_run_if_done(self) -> None:
-        if self.state in RUN_FINAL or not all(self._view(step.index).is_final for step in self.workflow.steps):
+        if self.state in RUN_FINAL or not self._all_ended():
             return
         if self.state is RunState.CANCELLING:
             ended = RunState.FAILED if self.stop_error else RunState.CANCELLED
@@ -332,6 +326,11 @@ class _Turn:
         else:
             self._change_run(RunState.SUCCEEDED, "all_steps_ended")
 
+    def _all_ended(self) -> bool:
+        if len(self.steps) < len(self.workflow.steps):
+            return False  # what is missing is PENDING
+        return all(view.state in STEP_FINAL for view in self.steps.values())
+
     # --- writing --------------------------------------------------------------------------------
 
     def _view(self, index: int) -> StepView:
@@ -343,7 +342,7 @@ class _Turn:
         self._change(index, fresh, "redriven")
 
     def _queue(self, index: int, view: StepView, cause: str) -> None:
-        self._change(index, replace(view, state=StepState.QUEUED), cause)
+        self._change(index, view.to(StepState.QUEUED), cause)
         self.queued.append(index)
 
     def _change(
@@ -356,12 +355,9 @@ class _Turn:
         error: StepError | None = None,
         delay: float | None = None,
     ) -> None:
-        before = self._view(index)
+        self.decisions.append(StepChanged(index, self._view(index), after, cause, output, error, delay))
         self.steps[index] = after
-        self.decisions.append(
-            StepChanged(step=index, before=before, after=after, cause=cause, output=output, error=error, delay=delay)
-        )
 
     def _change_run(self, after: RunState, cause: str, error: StepError | None = None) -> None:
-        self.decisions.append(RunChanged(before=self.state, after=after, cause=cause, error=error))
+        self.decisions.append(RunChanged(self.state, after, cause, error))
         self.state = after

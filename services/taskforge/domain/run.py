@@ -1,20 +1,21 @@
 """What a run is at one moment, what can happen to it, and what must then be written.
 
-`advance` (in advance.py) takes a snapshot and an event and returns decisions; this module holds the nouns.
+`advance` (in advance.py) takes a snapshot and an event and returns decisions; this module holds the nouns. Those that
+are made for every step are named tuples: as immutable as a frozen dataclass, and made in a fifth of its time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from taskforge.domain.outcome import Outcome, StepError
 from taskforge.domain.states import STEP_FINAL, AttemptOutcome, RunState, StepState
 from taskforge.domain.workflow import JsonValue, Workflow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepView:
+class StepView(NamedTuple):
     """The durable state of one step. A step without a row is `StepView()`."""
 
     state: StepState = StepState.PENDING
@@ -30,6 +31,16 @@ class StepView:
     def is_final(self) -> bool:
         """Whether only a redrive can change it."""
         return self.state in STEP_FINAL
+
+    def to(self, state: StepState, *, branch: int | None = None) -> StepView:
+        """The same step in another state; a `branch` once taken stays."""
+        _, attempt, failures, crashes, epoch, token, taken, elapsed = self
+        return StepView(state, attempt, failures, crashes, epoch, token, taken if branch is None else branch, elapsed)
+
+    def attempted(self, state: StepState) -> StepView:
+        """The step in its next attempt, under its next lease."""
+        _, attempt, failures, crashes, epoch, token, branch, elapsed = self
+        return StepView(state, attempt + 1, failures, crashes, epoch, token + 1, branch, elapsed)
 
 
 ABSENT = StepView()
@@ -118,8 +129,7 @@ Event = Started | Claimed | Finished | Carried | LeaseExpired | RetryDue | Cance
 # --- decisions ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepChanged:
+class StepChanged(NamedTuple):
     """Write the step's new view; `cause` goes to the history."""
 
     step: int
@@ -131,8 +141,7 @@ class StepChanged:
     delay: float | None = None  #: seconds until a RETRYING step is due
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(NamedTuple):
     """Append the attempt to the history."""
 
     step: int
@@ -152,8 +161,7 @@ class DeadLettered:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunChanged:
+class RunChanged(NamedTuple):
     """Write the run's new state. For SUCCEEDED, the output is that of the workflow's output step."""
 
     before: RunState
@@ -172,8 +180,7 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advanced:
+class Advanced(NamedTuple):
     """The snapshot after the event, what to write, and the steps that became QUEUED."""
 
     snapshot: Snapshot

@@ -108,7 +108,7 @@ class Turn:
     def spoil_token(self, step: int, token: int) -> None:
         """Write another token than `advance` decided: for bugs."""
         row = self.rows[step]
-        self.rows[step] = row._replace(view=replace(row.view, token=token))
+        self.rows[step] = row._replace(view=row.view._replace(token=token))
         steps = {**self.snapshot.steps, step: self.rows[step].view}
         self.snapshot = replace(self.snapshot, steps=steps)
 
