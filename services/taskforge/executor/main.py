@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 
@@ -84,7 +83,6 @@ class Executor:
         """Serve health, and begin to look for work. Readiness follows whether the scheduler answers."""
         await self._server.set_ready(False)
         await self._server.start()
-        _calm_the_collector()
         self._heartbeat.start()
         self._worker.start()
         self._readiness.start()
@@ -135,13 +133,6 @@ class Executor:
         if ready != self._is_ready:
             self._is_ready = ready
             await self._server.set_ready(ready)
-
-
-def _calm_the_collector() -> None:
-    """Look for cycles seldom: what a stretch allocates is freed by counting, and what was imported never is."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 def main() -> None:
