@@ -20,8 +20,8 @@ from taskforge.executor.reporting import Completer, LogWriter
 from taskforge.executor.scheduler_client import SchedulerClient
 from taskforge.executor.secrets_cache import SecretCache
 from taskforge.executor.step_runner import StepRunner
+from taskforge.executor.web.client import Client
 from taskforge.executor.web.egress import EgressPolicy
-from taskforge.executor.web.session import open_session
 from taskforge.executor.worker import Worker
 from taskforge.failpoints import Point, reach
 from taskforge.runtime.client import Peer
@@ -49,7 +49,7 @@ class Executor:
         self._peer = Peer(config.scheduler, config.process.internal_token, unavailable_reason="SCHEDULER_UNAVAILABLE")
         scheduler = SchedulerClient(self._peer, executor_id=executor_id, name=f"{socket.gethostname()}:{os.getpid()}")
         self._consumer: Consumer = make_consumer(config.redis_url)
-        self._session = open_session(EgressPolicy(allow=config.http_allow, deny=config.http_deny))
+        self._client = Client(EgressPolicy(allow=config.http_allow, deny=config.http_deny))
         self._sandbox = SandboxPool()
         self._holdings = Holdings()
         self._heartbeat = Heartbeat(self._holdings, scheduler)
@@ -60,7 +60,7 @@ class Executor:
             runner=StepRunner(
                 evaluator=evaluator,
                 secrets=SecretCache(scheduler, keyring),
-                actions=build_actions(evaluator, self._session),
+                actions=build_actions(evaluator, self._client),
             ),
             completer=self._completer,
             logs=LogWriter(scheduler),
@@ -100,7 +100,7 @@ class Executor:
         await self._heartbeat.stop()
         await self._completer.drain()
         await self._consumer.close()
-        await self._session.close()
+        await self._client.close()
         await self._sandbox.close()
         await self._peer.close()
         await self._server.stop(0)

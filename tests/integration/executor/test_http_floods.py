@@ -12,8 +12,8 @@ import pytest
 
 from taskforge.domain.outcome import ErrorKind
 from taskforge.executor.actions.http import HttpAction
+from taskforge.executor.web.client import Client
 from taskforge.executor.web.egress import EgressPolicy
-from taskforge.executor.web.session import open_session
 from tests.integration.executor.test_http_step import Sender
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -24,8 +24,9 @@ Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 @pytest.fixture
 async def send() -> AsyncIterator[Sender]:
-    async with open_session(EgressPolicy()) as session:
-        yield Sender(HttpAction(session))
+    client = Client(EgressPolicy())
+    yield Sender(HttpAction(client))
+    await client.close()
 
 
 @asynccontextmanager

@@ -22,8 +22,8 @@ from taskforge.executor.actions.action import Attempt
 from taskforge.executor.actions.http import MAX_REDIRECTS, HttpAction
 from taskforge.executor.faults import StepFault
 from taskforge.executor.log_lines import LogLines, Numbers
+from taskforge.executor.web.client import Client
 from taskforge.executor.web.egress import EgressPolicy
-from taskforge.executor.web.session import open_session
 from taskforge.language.plan import plan_step
 from taskforge.runtime.ids import new_id
 from taskforge.security.masking import Masker
@@ -71,8 +71,9 @@ class Sender:
 
 @pytest.fixture
 async def send() -> AsyncIterator[Sender]:
-    async with open_session(EgressPolicy(deny=[ip_network("127.0.0.99/32")])) as session:
-        yield Sender(HttpAction(session))
+    client = Client(EgressPolicy(deny=[ip_network("127.0.0.99/32")]))
+    yield Sender(HttpAction(client))
+    await client.close()
 
 
 async def test_the_output_holds_status_headers_body_and_time(send: Sender, target: Target) -> None:

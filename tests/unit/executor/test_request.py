@@ -138,3 +138,36 @@ def test_credentials_stay_with_their_origin(to: str, kept: bool) -> None:
 def test_what_is_shown_hides_where_credentials_travel() -> None:
     request = build(url="http://me:secret@example.com/x?token=secret#secret")
     assert request.shown == "POST http://example.com/x"
+
+
+def test_the_head_as_it_is_sent() -> None:
+    lines = build(url="http://example.com:81/a b?c=1#d", json={}, headers={"X-Long": "é"}).head().split(b"\r\n")
+    assert lines[:2] == [b"POST /a%20b?c=1 HTTP/1.1", b"host: example.com:81"]
+    assert {"x-long: é".encode(), b"accept: */*", b"content-length: 2", b"content-type: application/json"} <= set(lines)
+    assert lines[-2:] == [b"", b""]
+
+
+@pytest.mark.parametrize(("method", "said"), [("GET", False), ("HEAD", False), ("POST", True), ("DELETE", True)])
+def test_methods_that_may_have_a_body_say_that_there_is_none(method: str, said: bool) -> None:
+    assert (b"\r\ncontent-length: 0\r\n" in build(method=method).head()) is said
+    assert b"\r\ncontent-length: 1\r\n" in build(method=method, body="x").head()
+
+
+def test_a_host_of_the_workflows_own() -> None:
+    head = build(headers={"Host": "other"}).head()
+    assert b"\r\nhost: other\r\n" in head
+    assert b"example.com" not in head
+
+
+def test_credentials_of_the_url() -> None:
+    url = "http://user:p%40ss@example.com/"
+    assert b"\r\nhost: example.com\r\n" in build(url=url).head()
+    assert b"\r\nauthorization: Basic dXNlcjpwQHNz\r\n" in build(url=url).head()
+    with pytest.raises(ValueError, match="credentials"):
+        build(url=url, auth={"type": "bearer", "token": "t"}).head()
+
+
+@pytest.mark.parametrize("token", ["a\r\nx: y", "a\nb", "a\0", "\ud800"])
+def test_a_token_cannot_end_its_line(token: str) -> None:
+    with pytest.raises(ValueError, match=r"control character|surrogates"):
+        build(auth={"type": "bearer", "token": token}).head()

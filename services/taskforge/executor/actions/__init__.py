@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import aiohttp
-
 from taskforge.domain.workflow import ActionKind
 from taskforge.executor.actions.action import Action
 from taskforge.executor.actions.fail import run_fail
@@ -15,14 +13,15 @@ from taskforge.executor.actions.output import run_output
 from taskforge.executor.actions.switch import SwitchAction
 from taskforge.executor.actions.transform import TransformAction
 from taskforge.executor.evaluation import Evaluator
+from taskforge.executor.web.client import Client
 
 Actions = Mapping[ActionKind, Action]
 
 
-def build_actions(evaluator: Evaluator, session: aiohttp.ClientSession) -> Actions:
+def build_actions(evaluator: Evaluator, client: Client) -> Actions:
     """Every kind that this executor can run. Steps of other kinds are handed back."""
     return {
-        ActionKind.HTTP: HttpAction(session),
+        ActionKind.HTTP: HttpAction(client),
         ActionKind.TRANSFORM: TransformAction(evaluator),
         ActionKind.SWITCH: SwitchAction(evaluator),
         ActionKind.LOG: run_log,

@@ -14,6 +14,7 @@ from taskforge.domain.outcome import ErrorKind, Failed, Outcome, StepError, Succ
 from taskforge.domain.workflow import JsonValue
 from taskforge.executor.actions.action import Attempt
 from taskforge.executor.faults import fault
+from taskforge.executor.web.client import Answer, Client
 from taskforge.executor.web.request import Identity, Request, build_request, is_for_one_origin
 from taskforge.executor.web.response import content_encoding, parse_body, read_body, read_headers, read_start
 from taskforge.executor.web.retry_after import read_retry_after
@@ -28,10 +29,10 @@ _DEFAULT_MAX_BODY = 1024 * 1024
 
 
 class HttpAction:
-    """Sends requests over the process's one session."""
+    """Sends requests over the process's one client."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     async def __call__(self, attempt: Attempt) -> Outcome:
         """Send the request; a status that is expected makes the step succeed."""
@@ -53,35 +54,26 @@ class HttpAction:
         """One hop: an outcome, or the request that a redirect asks for."""
         started = time.perf_counter()
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                data=request.body,
-                allow_redirects=False,
-                skip_auto_headers=("Content-Type", "User-Agent"),
-            ) as response:
+            with await self._client.send(request) as answer:
                 await reach(Point.EFFECT_SENT, raising=aiohttp.ServerDisconnectedError)
-                return await self._read(response, request, attempt, started)
+                return await self._read(answer, request, attempt, started)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             return Failed(error=_explain(error, request))
 
-    async def _read(
-        self, response: aiohttp.ClientResponse, request: Request, attempt: Attempt, started: float
-    ) -> Outcome | Request:
+    async def _read(self, answer: Answer, request: Request, attempt: Attempt, started: float) -> Outcome | Request:
         params = attempt.params
-        headers = read_headers(response)
-        expected = _matches(response.status, params.get("expect_status") or _DEFAULT_EXPECT)
-        if response.status in _REDIRECTS and not expected and params.get("follow_redirects", True):
-            following = _follow(request, response, headers, attempt.masker)
+        headers = read_headers(answer)
+        expected = _matches(answer.status, params.get("expect_status") or _DEFAULT_EXPECT)
+        if answer.status in _REDIRECTS and not expected and params.get("follow_redirects", True):
+            following = _follow(request, answer, headers, attempt.masker)
             if following is not None:
                 return following
         if not expected:
-            return Failed(error=await _unexpected(response, request, headers))
+            return Failed(error=await _unexpected(answer, request, headers))
         limit = int(params.get("max_body") or _DEFAULT_MAX_BODY)
-        body = await read_body(response, content_encoding(headers), limit)
+        body = await read_body(answer, content_encoding(headers), limit)
         output = {
-            "status": response.status,
+            "status": answer.status,
             "headers": headers,
             "body": parse_body(body, headers.get("content-type", "")),
             "elapsed_ms": round((time.perf_counter() - started) * 1000),
@@ -93,9 +85,7 @@ def _matches(status: int, expected: JsonValue) -> bool:
     return any(status == wanted or f"{status // 100}xx" == wanted for wanted in expected)
 
 
-def _follow(
-    request: Request, response: aiohttp.ClientResponse, headers: dict[str, str], masker: Masker
-) -> Request | None:
+def _follow(request: Request, answer: Answer, headers: dict[str, str], masker: Masker) -> Request | None:
     """The request that a redirect asks for; None if it names no place, which makes it an ordinary answer."""
     location = headers.get("location")
     if not location:
@@ -109,7 +99,7 @@ def _follow(
     if url.raw_fragment == "" and request.url.raw_fragment:
         url = url.with_fragment(request.url.fragment)
     following = request.redirected(
-        response.status,
+        answer.status,
         url,
         keep_header=lambda name, value: not is_for_one_origin(name) and masker.mask(value) == value,
     )
@@ -119,14 +109,14 @@ def _follow(
     return following
 
 
-async def _unexpected(response: aiohttp.ClientResponse, request: Request, headers: dict[str, str]) -> StepError:
-    start = await read_start(response, content_encoding(headers))
-    reason = f" {response.reason}" if response.reason else ""
+async def _unexpected(answer: Answer, request: Request, headers: dict[str, str]) -> StepError:
+    start = await read_start(answer, content_encoding(headers))
+    reason = f" {answer.reason}" if answer.reason else ""
     return StepError(
         kind=ErrorKind.STATUS,
-        message=f"{request.shown} answered {response.status}{reason}",
-        status=response.status,
-        retry_after=read_retry_after(response.status, headers),
+        message=f"{request.shown} answered {answer.status}{reason}",
+        status=answer.status,
+        retry_after=read_retry_after(answer.status, headers),
         details={"body": start} if start else None,
     )
 
@@ -155,7 +145,7 @@ def _classify(error: Exception) -> tuple[ErrorKind, str]:
             return ErrorKind.CONNECT, "no connection in time"
         case aiohttp.InvalidURL() | ValueError():
             return ErrorKind.INPUT, f"the request cannot be sent: {error}"
-        case aiohttp.ClientResponseError():  # its text would repeat the URL, with whatever credentials are in it
+        case HttpProcessingError():
             return ErrorKind.NETWORK, f"the answer is not valid HTTP: {error.message}"
         case _:
             return ErrorKind.NETWORK, f"the connection broke: {error or type(error).__name__}"

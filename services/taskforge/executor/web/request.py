@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,8 @@ _EFFECTFUL = frozenset({Effect.AT_LEAST_ONCE, Effect.AT_MOST_ONCE})
 _ONE_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization", "host"})
 _OURS = frozenset({"content-length", "transfer-encoding"})  # what frames the body is not the workflow's to say
 _FORBIDDEN = frozenset("\r\n\0")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_BODY_MEANT = frozenset({"GET", "HEAD", "OPTIONS"})
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -44,6 +47,7 @@ class Identity:
         """What every request carries unless the workflow says otherwise."""
         numbers = self.numbers
         found = {
+            "accept": "*/*",
             "accept-encoding": "gzip, deflate",
             "user-agent": "taskforge",
             "taskforge-run": self.run,
@@ -68,6 +72,28 @@ class Request:
     def shown(self) -> str:
         """The request in one line, without the parts in which credentials travel."""
         return f"{self.method} {self.url.with_user(None).with_query(None).with_fragment(None)}"
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the body must not be sent before the other side says that it wants it."""
+        return self.headers.get("expect", "").lower() == "100-continue"
+
+    def head(self) -> bytes:
+        """The request line and the headers as they are sent. Raises ValueError if they cannot be."""
+        url, headers = self.url, self.headers
+        lines = [f"{self.method} {url.raw_path_qs} HTTP/1.1"]
+        if "host" not in headers:
+            lines.append(f"host: {url.host_port_subcomponent}")
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if url.raw_user is not None or url.raw_password is not None:
+            if "authorization" in headers:
+                raise ValueError("its credentials are both in the url and in a header")
+            lines.append(f"authorization: {_basic(url.user or '', url.password or '')}")
+        if self.body is not None or self.method not in _NO_BODY_MEANT:
+            lines.append(f"content-length: {len(self.body or b'')}")
+        if _CONTROL.search("".join(lines)):
+            raise ValueError("a header holds a control character")
+        return "\r\n".join((*lines, "\r\n")).encode()
 
     def redirected(self, status: int, url: URL, *, keep_header: Any) -> Request:
         """The request that follows a redirect.
@@ -171,5 +197,8 @@ def _authorization(auth: JsonValue) -> str:
         return ""
     if auth["type"] == "bearer":
         return f"Bearer {auth['token']}"
-    pair = f"{auth['username']}:{auth['password']}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return _basic(auth["username"], auth["password"])
+
+
+def _basic(username: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"

@@ -8,11 +8,10 @@ import zlib
 from collections.abc import Mapping
 from typing import NoReturn, Protocol
 
-import aiohttp
-
 from taskforge.domain.outcome import ErrorKind
 from taskforge.domain.workflow import JsonValue
 from taskforge.executor.faults import StepFault, fault
+from taskforge.executor.web.client import Answer
 
 SHOWN_BYTES = 2048  #: of an unexpected answer's body
 
@@ -23,10 +22,10 @@ _STEP = 64 * 1024  # what is decompressed at a time
 _LATIN = ("latin-1", "latin1", "iso-8859-1", "iso8859-1", "l1")
 
 
-def read_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+def read_headers(answer: Answer) -> dict[str, str]:
     """The headers by lower-case name. Repeated ones are joined, cookies by line breaks and others by commas."""
     found: dict[str, str] = {}
-    for name, value in response.headers.items():
+    for name, value in answer.headers.items():
         name = name.lower()
         if not value.isascii():
             value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -43,33 +42,33 @@ def _refuse_constant(name: str) -> NoReturn:
 _json = json.JSONDecoder(parse_constant=_refuse_constant)  # `json.loads` would make one a call
 
 
-async def read_body(response: aiohttp.ClientResponse, encoding: str, limit: int) -> bytes:
+async def read_body(answer: Answer, encoding: str, limit: int) -> bytes:
     """The whole decoded body. Raises StepFault if it is larger than `limit` bytes or cannot be decoded."""
     decoder = _decoder(encoding)
     pieces: list[bytes] = []
     size = 0
-    while chunk := await response.content.readany():
+    while chunk := await answer.content.readany():
         piece = decoder.decode(chunk, limit - size + 1)
         size += len(piece)
         if size > limit:
-            response.close()  # the rest is not wanted, so the connection is of no use any more
+            answer.close()  # the rest is not wanted, so the connection is of no use any more
             raise fault(ErrorKind.OUTPUT, f"the answer's body is larger than max_body ({limit} bytes)")
         pieces.append(piece)
     decoder.end()
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def read_start(response: aiohttp.ClientResponse, encoding: str) -> str:
+async def read_start(answer: Answer, encoding: str) -> str:
     """The start of an unexpected answer's body, as text to show. Never fails for what the body holds."""
     try:
         decoder = _decoder(encoding)
         start = b""
-        while len(start) <= SHOWN_BYTES and (chunk := await response.content.readany()):
+        while len(start) <= SHOWN_BYTES and (chunk := await answer.content.readany()):
             start += decoder.decode(chunk, SHOWN_BYTES + 1 - len(start))
     except StepFault:
         start = b""
-    if not response.content.at_eof():
-        response.close()
+    if not answer.content.at_eof():
+        answer.close()
     text = start[:SHOWN_BYTES].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     return text + "…" if len(start) > SHOWN_BYTES else text
 
