@@ -20,7 +20,7 @@ _CALL_SECONDS = 1.0
 _LEFT_WITHIN_SECONDS = 18.0
 
 
-async def _nobody_asks(_: str, __: Any) -> str:
+def _nobody_asks(_: str, __: Any) -> str:
     return "nobody"
 
 

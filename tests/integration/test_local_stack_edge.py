@@ -83,7 +83,7 @@ class System(system_service_pb2_grpc.SystemServiceServicer):
         return system_service_pb2.Status(version="a" * size if size else json.dumps(metadata))
 
 
-async def nobody_asks(_method: str, _metadata: Any) -> str:
+def nobody_asks(_method: str, _metadata: Any) -> str:
     return "anybody"
 
 
@@ -146,9 +146,9 @@ class Edge:
 async def door(folder: Path) -> AsyncIterator[Edge]:
     found = Edge(folder, free_port())
     gateway, ingest = Server(found.gateway, nobody_asks), Server(found.ingest, nobody_asks)
-    run_service_pb2_grpc.add_RunServiceServicer_to_server(Runs(), gateway.grpc)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(System(), gateway.grpc)
-    hook_service_pb2_grpc.add_HookServiceServicer_to_server(Hooks(), ingest.grpc)
+    run_service_pb2_grpc.add_RunServiceServicer_to_server(Runs(), gateway.services)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(System(), gateway.services)
+    hook_service_pb2_grpc.add_HookServiceServicer_to_server(Hooks(), ingest.services)
     await gateway.start()
     await ingest.start()
     try:

@@ -14,8 +14,8 @@ from taskforge.gateway.problem_report import Finding, workflow_invalid
 from taskforge.gateway.secrets import is_secret_name
 from taskforge.gateway.workflow_messages import applied_workflow
 from taskforge.language.problems import Problem, Severity
+from taskforge.runtime.guard import caller
 from taskforge.runtime.ids import new_id
-from taskforge.runtime.server import caller
 from taskforge.store import trigger_json
 from taskforge.store.definitions import Applied, Definitions, NewDefinition, NewTrigger, StoredTrigger
 from taskforge.v1 import workflow_service_pb2 as pb

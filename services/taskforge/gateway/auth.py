@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from taskforge.domain.errors import ResourceExhausted, TaskforgeError, Unauthenticated, Unavailable
 from taskforge.gateway.guesses import WrongTokens, client_address
-from taskforge.runtime.server import Metadata
+from taskforge.runtime.guard import Metadata
 from taskforge.security.tokens import bearer, matches
 from taskforge.store import tokens
 from taskforge.store.pool import Database
@@ -34,7 +34,7 @@ class TokenTable:
             self._admin_stored = True
         self._names = await tokens.read(self._database)
 
-    async def authenticate(self, method: str, metadata: Metadata) -> str:
+    def authenticate(self, method: str, metadata: Metadata) -> str:
         """The name of the token that came with a call.
 
         Raises:

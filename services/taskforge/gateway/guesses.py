@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from taskforge.runtime.server import Metadata
+from taskforge.runtime.guard import Metadata
 
 PER_MINUTE = 20
 _SECONDS = 60.0

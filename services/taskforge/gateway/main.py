@@ -71,10 +71,10 @@ class Gateway:
         self._last_contact = float("-inf")
         self._add_definition_services()
         self._add_run_services()
-        add_SecretServiceServicer_to_server(SecretService(Secrets(self._database), keyring), self._server.grpc)
+        add_SecretServiceServicer_to_server(SecretService(Secrets(self._database), keyring), self._server.services)
         checks = InvariantChecks(InvariantReads(self._database), self._revisions)
         system = SystemService(self._database, self._scheduler, checks)
-        add_SystemServiceServicer_to_server(system, self._server.grpc)
+        add_SystemServiceServicer_to_server(system, self._server.services)
 
     async def start(self) -> None:
         """Listen; become ready in the background."""
@@ -97,9 +97,9 @@ class Gateway:
         self._revisions = Revisions(definitions, self._compiler)
         workflows = WorkflowService(definitions, self._revisions, Applier(definitions, self._compiler))
         triggers = Triggers(self._database)
-        add_WorkflowServiceServicer_to_server(workflows, self._server.grpc)
-        add_ScheduleServiceServicer_to_server(ScheduleService(triggers), self._server.grpc)
-        add_WebhookServiceServicer_to_server(WebhookService(triggers), self._server.grpc)
+        add_WorkflowServiceServicer_to_server(workflows, self._server.services)
+        add_ScheduleServiceServicer_to_server(ScheduleService(triggers), self._server.services)
+        add_WebhookServiceServicer_to_server(WebhookService(triggers), self._server.services)
 
     def _add_run_services(self) -> None:
         letters = DeadLetterReads(self._database)
@@ -127,8 +127,8 @@ class Gateway:
             operations=operations,
         )
         dead_letters = DeadLetterParts(reads=letters, ids=letter_ids, run_ids=run_ids, operations=operations)
-        add_RunServiceServicer_to_server(RunService(runs), self._server.grpc)
-        add_DeadLetterServiceServicer_to_server(DeadLetterService(dead_letters), self._server.grpc)
+        add_RunServiceServicer_to_server(RunService(runs), self._server.services)
+        add_DeadLetterServiceServicer_to_server(DeadLetterService(dead_letters), self._server.services)
 
     async def _tick(self) -> None:
         """Look at the database and read the tokens; readiness follows from whether that works."""

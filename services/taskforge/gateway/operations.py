@@ -8,8 +8,8 @@ from taskforge.gateway.names import dead_letter_name, run_name
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.internal.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from taskforge.runtime.client import Peer
+from taskforge.runtime.guard import caller
 from taskforge.runtime.item_errors import raise_for
-from taskforge.runtime.server import caller
 from taskforge.store import audit
 from taskforge.store.audit import AuditEntry
 from taskforge.store.pool import Database

@@ -20,8 +20,8 @@ from taskforge.gateway.paging import LINES, Paging
 from taskforge.gateway.revisions import Revisions
 from taskforge.gateway.run_messages import StepIds, listed_run, log_line, run_event, whole_run
 from taskforge.gateway.watching import Changes
+from taskforge.runtime.guard import caller
 from taskforge.runtime.run_starts import RunStarts
-from taskforge.runtime.server import caller
 from taskforge.store.run_reads import LAST_ID, RunFilter, RunHead, RunReads
 from taskforge.v1 import run_pb2
 from taskforge.v1 import run_service_pb2 as pb

@@ -11,7 +11,7 @@ from taskforge.gateway.convert import timestamp
 from taskforge.gateway.deadlines import Context
 from taskforge.gateway.names import field_invalid, parse_name, workflow_name
 from taskforge.gateway.paging import Paging
-from taskforge.runtime.server import caller
+from taskforge.runtime.guard import caller
 from taskforge.security.keyring import KeyRing, SealError
 from taskforge.store.secrets import Sealed, SecretRow, Secrets
 from taskforge.v1 import secret_service_pb2 as pb

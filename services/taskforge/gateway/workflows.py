@@ -10,7 +10,7 @@ from taskforge.gateway.names import field_invalid, parse_workflow
 from taskforge.gateway.paging import Paging
 from taskforge.gateway.revisions import Revisions
 from taskforge.gateway.workflow_messages import listed_workflow, whole_workflow
-from taskforge.runtime.server import caller
+from taskforge.runtime.guard import caller
 from taskforge.store.definitions import Definitions, workflow_not_found
 from taskforge.v1 import workflow_pb2
 from taskforge.v1 import workflow_service_pb2 as pb

@@ -54,7 +54,7 @@ class Ingest:
 
     async def start(self) -> None:
         """Serve, and begin to sweep. Readiness follows the database."""
-        add_HookServiceServicer_to_server(HookService(self._receiver), self._server.grpc)
+        add_HookServiceServicer_to_server(HookService(self._receiver), self._server.services)
         await self._server.set_ready(False)
         await self._server.start()
         for loop in self._loops:

@@ -10,7 +10,7 @@ from taskforge.domain.errors import Unauthenticated
 from taskforge.failpoints import Point, reach
 from taskforge.ingest.receiver import HookUrl, Receiver
 from taskforge.ingest.requests import read_request
-from taskforge.runtime.server import Metadata
+from taskforge.runtime.guard import Metadata
 from taskforge.v1 import hook_service_pb2 as pb
 from taskforge.v1.hook_service_pb2_grpc import HookServiceServicer
 
@@ -19,7 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _PUBLIC_METHOD = "/taskforge.v1.HookService/ReceiveHook"
 
 
-async def authenticate(method: str, metadata: Metadata) -> str:
+def authenticate(method: str, metadata: Metadata) -> str:
     """Let the one public method through: its deliveries are verified by their signatures. Refuse everything else."""
     if method != _PUBLIC_METHOD:
         raise Unauthenticated("TOKEN_INVALID", f"{method} is not open to anybody here")

@@ -79,7 +79,7 @@ class Scheduler:
 
     async def start(self) -> None:
         """Serve, and begin to sweep. Readiness follows the database."""
-        add_SchedulerServiceServicer_to_server(self._service, self._server.grpc)
+        add_SchedulerServiceServicer_to_server(self._service, self._server.services)
         await self._server.set_ready(False)
         await self._hints.start()
         await self._server.start()

@@ -122,7 +122,7 @@ class Stage:
         self._executor: Executor | None = None
 
     async def start_scheduler(self) -> None:
-        add_SchedulerServiceServicer_to_server(self.scheduler, self._server.grpc)
+        add_SchedulerServiceServicer_to_server(self.scheduler, self._server.services)
         await self._server.start()
 
     async def start(self, *, slots: int = 8, drain_seconds: float = 0.0) -> None:
