@@ -92,7 +92,7 @@ class Services:
         service = Service(name=name, address=address, process=process)
         self._running.append(service)
         if ready:
-            process.ready_when(lambda: _is_serving(address))
+            process.ready_when(lambda: is_serving(address, timeout=1.0))
         return service
 
     def peer(self, name: str, *, token: str | None = None, instance: int = 0) -> Peer:
@@ -122,15 +122,6 @@ def is_serving(address: str, timeout: float = 2.0) -> bool:
     with grpc.insecure_channel(address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def _is_serving(address: str) -> bool:
-    with grpc.insecure_channel(address) as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
