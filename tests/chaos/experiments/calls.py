@@ -6,7 +6,6 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -18,16 +17,6 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from taskforge.v1 import (
-    dead_letter_service_pb2,
-    hook_service_pb2,
-    run_service_pb2,
-    schedule_service_pb2,
-    secret_service_pb2,
-    system_service_pb2,
-    webhook_service_pb2,
-    workflow_service_pb2,
-)
 from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
 from tests.chaos.parts.messages import Messages
@@ -35,17 +24,8 @@ from tests.chaos.parts.mutation import Mutator
 from tests.chaos.world.load import FLAKY, Load
 from tests.chaos.world.logs import Logs
 from tests.chaos.world.world import World
+from tests.support.methods import methods, path_of
 
-_FILES = (
-    dead_letter_service_pb2,
-    hook_service_pb2,
-    run_service_pb2,
-    schedule_service_pb2,
-    secret_service_pb2,
-    system_service_pb2,
-    webhook_service_pb2,
-    workflow_service_pb2,
-)
 _CALLS = 100  #: of each method in each way, at full scale
 _CALL_SECONDS = 5.0
 _STREAM_SECONDS = 0.3  #: a stream of a run that has not ended goes on
@@ -68,7 +48,7 @@ async def calls_are_fuzzed(lab: Lab) -> None:
         codes: Counter[str] = Counter()
         messages = Messages(lab.rng, await _known(world, load))
         async with aiohttp.ClientSession(headers={"authorization": f"Bearer {world.token}"}) as http:
-            for method in _methods():
+            for method in methods():
                 for _ in range(lab.times(_CALLS)):
                     request = messages.of(method.input_type)
                     code = await _call(world, method, request)
@@ -92,14 +72,8 @@ async def _known(world: World, load: Load) -> list[str]:
     return [*runs[:5], *letters[:3], workflow, f"{workflow}/webhooks/hook", "secrets/CHAOS_OTHER", load.name, "hook"]
 
 
-def _methods() -> Iterator[MethodDescriptor]:
-    for file in _FILES:
-        for service in file.DESCRIPTOR.services_by_name.values():
-            yield from service.methods
-
-
 async def _call(world: World, method: MethodDescriptor, request: Message) -> str:
-    path = f"/{method.containing_service.full_name}/{method.name}"
+    path = path_of(method)
     answer = GetMessageClass(method.output_type)
     packing: dict[str, Any] = {
         "request_serializer": type(request).SerializeToString,

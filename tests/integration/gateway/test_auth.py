@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from taskforge.edge.render import GATEWAY_SERVICES
 from taskforge.gateway.guesses import PER_MINUTE
 from taskforge.security import tokens
-from taskforge.v1 import (
-    dead_letter_service_pb2,
-    run_service_pb2,
-    schedule_service_pb2,
-    secret_service_pb2,
-    system_service_pb2,
-    webhook_service_pb2,
-    workflow_service_pb2,
-)
 from tests.support.engine import Engine
 from tests.support.gateway import Api, Platform, Refusal
+from tests.support.methods import methods, path_of
 from tests.support.waiting import eventually
-
-_FILES = (
-    dead_letter_service_pb2,
-    run_service_pb2,
-    schedule_service_pb2,
-    secret_service_pb2,
-    system_service_pb2,
-    webhook_service_pb2,
-    workflow_service_pb2,
-)
-
-
-def methods() -> Iterator[tuple[str, bool]]:
-    for file in _FILES:
-        for service in file.DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                yield f"/{service.full_name}/{method.name}", method.server_streaming
 
 
 async def call(channel: grpc.aio.Channel, path: str, streams: bool, metadata: Any) -> None:
@@ -59,10 +34,11 @@ async def refusal_of(channel: grpc.aio.Channel, path: str, streams: bool, metada
 
 
 async def test_every_method_of_the_public_api_needs_a_token(api: Api) -> None:
-    listed = list(methods())
+    listed = list(methods(GATEWAY_SERVICES))
     assert len(listed) > 20
-    for path, streams in listed:
-        refusal = await refusal_of(api.channel, path, streams, ())
+    for method in listed:
+        path = path_of(method)
+        refusal = await refusal_of(api.channel, path, method.server_streaming, ())
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"), path
         assert "authorization: Bearer" in refusal.metadata["hint"]
 
