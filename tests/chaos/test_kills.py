@@ -18,6 +18,7 @@ from tests.chaos.conftest import LEASE_SECONDS
 from tests.chaos.driver import Driver, Hook
 from tests.chaos.history import count_unfinished, read_history, read_tickets
 from tests.chaos.ledger import Ledger
+from tests.chaos.world.load import chain
 from tests.support.api import Api
 from tests.support.stack import OwnStack
 from tests.support.waiting import eventually
@@ -29,28 +30,7 @@ _AT_ONCE = 8
 _RECOVERY_SECONDS = 60.0
 _SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
 
-#: Each request reports its ticket, and the second one leaves time to be killed in.
-WORKFLOW = """
-name: {name}
-inputs:
-  ticket: {{type: string}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
-  - id: look
-    http: {{url: "{ledger}/look?ticket=${{{{ inputs.ticket }}}}"}}
-  - id: shape
-    transform: {{value: {{ticket: "${{{{ steps.look.output.body.ticket }}}}"}}}}
-  - id: notify
-    http:
-      method: POST
-      url: "{ledger}/notify?delay=0.3&ticket=${{{{ inputs.ticket }}}}"
-      json: {{ticket: "${{{{ steps.shape.output.ticket }}}}"}}
-output: ${{{{ steps.notify.output.body.ticket }}}}
-"""
-_CALLERS = {"look": 0, "notify": 2}
+_WORKLOAD = chain(delay=0.3)
 #: Executors with a request under way that has most of its time before it.
 _HOLDERS = """
 SELECT count(DISTINCT s.executor_id) FROM steps s JOIN runs r USING (run_id)
@@ -70,7 +50,7 @@ async def api(stack: OwnStack) -> AsyncIterator[Api]:
 async def test_a_kill_loses_nothing(victim: str, stack: OwnStack, api: Api, ledger: Ledger) -> None:
     name = f"kill-{victim}"
     await api.set_secret("CHAOS_HOOK", _SECRET)
-    await api.apply(WORKFLOW.format(name=name, ledger=ledger.url))
+    await api.apply(_WORKLOAD.source.format(name=name, ledger=ledger.url))
     hook = Hook(url=stack.server + await api.hook_path(name), secret=_SECRET)
     killed = stack.pids()[victim]
 
@@ -105,7 +85,7 @@ async def _hold_something(stack: OwnStack, name: str) -> None:
     async with stack.database() as connection:
 
         async def both() -> None:
-            holders = await connection.fetchval(_HOLDERS, name, _CALLERS["notify"])
+            holders = await connection.fetchval(_HOLDERS, name, _WORKLOAD.callers["notify"])
             assert holders == 2, f"{holders} executors hold a step"
 
         await eventually(both, within=20.0)
@@ -127,8 +107,8 @@ async def _at_rest(stack: OwnStack, name: str, driver: Driver, ledger: Ledger) -
         ops=driver.ops,
         ledger=ledger.lines(),
         tickets=tickets,
-        callers=_CALLERS,
-        keyed=frozenset({"notify"}),
+        callers=_WORKLOAD.callers,
+        keyed=_WORKLOAD.keyed,
     )
 
 

@@ -11,19 +11,12 @@ from uuid import UUID
 
 from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
-from tests.chaos.world.load import Load, Workload
+from tests.chaos.world.load import HEAD, Load, Workload
 from tests.chaos.world.settings import LEASE_SECONDS
 from tests.chaos.world.world import World
 from tests.support.waiting import eventually
 
 _GREEDY = """
-name: {{name}}
-inputs: {{{{ticket: {{{{type: string}}}}}}}}
-triggers:
-  - id: hook
-    webhook: {{{{verify: {{{{scheme: standard, secret: CHAOS_HOOK}}}}}}}}
-    inputs: {{{{ticket: "${{{{{{{{ trigger.body.ticket }}}}}}}}"}}}}
-steps:
   - id: greed
     timeout: {timeout}
     transform: {{{{jq: {program}}}}}
@@ -31,7 +24,7 @@ steps:
 
 
 def _greedy(program: str, *, timeout: str) -> Workload:
-    source = _GREEDY.format(program=json.dumps(program), timeout=timeout)
+    source = HEAD + _GREEDY.format(program=json.dumps(program), timeout=timeout)
     return Workload(source=source, expected=frozenset({"FAILED"}))
 
 
@@ -40,14 +33,8 @@ _HUNGRY = _greedy('"x" * 1e9', timeout="20s")
 _ENDLESS = _greedy("def f: f; f", timeout="2s")
 _BUSY = _greedy("def f: f; f", timeout=f"{2 * LEASE_SECONDS:g}s")
 _POISON = Workload(
-    source="""
-name: {name}
-inputs: {{ticket: {{type: string}}}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
+    source=HEAD
+    + """
   - id: poison
     http: {{url: "{ledger}/poison?delay=30&ticket=${{{{ inputs.ticket }}}}"}}
 """,

@@ -15,21 +15,12 @@ import psutil
 
 from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
-from tests.chaos.world.load import Load, Workload
+from tests.chaos.world.load import HEAD, Load, Workload
 from tests.chaos.world.world import World
 
-_HEAD = """
-name: {name}
-inputs: {{ticket: {{type: string}}}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
-"""
 #: One request that takes a tenth of a second: ten runs a second for each slot.
 _SLOW = Workload(
-    source=_HEAD
+    source=HEAD
     + """
   - id: look
     http: {{url: "{ledger}/look?delay=0.1&ticket=${{{{ inputs.ticket }}}}"}}
@@ -188,7 +179,7 @@ async def workflows_are_large(lab: Lab) -> None:
 def _wide(steps: int) -> Workload:
     branch = '  - {{id: call-%d, needs: [], http: {{url: "{ledger}/look?ticket=${{{{ inputs.ticket }}}}"}}}}\n'
     names = [f"call-{number}" for number in range(steps)]
-    source = _HEAD + "".join(branch % number for number in range(steps))
+    source = HEAD + "".join(branch % number for number in range(steps))
     source += f"  - {{{{id: join, needs: [{', '.join(names)}], transform: {{{{value: done}}}}}}}}\n"
     return Workload(
         source=source,
@@ -199,7 +190,7 @@ def _wide(steps: int) -> Workload:
 def _chain(steps: int) -> Workload:
     first = "  - {{id: link_0, transform: {{value: 1}}}}\n"
     link = "  - {{id: link_%d, transform: {{value: '${{{{ steps.link_%d.output + 1 }}}}'}}}}\n"
-    source = _HEAD + first + "".join(link % (number, number - 1) for number in range(1, steps))
+    source = HEAD + first + "".join(link % (number, number - 1) for number in range(1, steps))
     return Workload(source=source)
 
 

@@ -18,7 +18,7 @@ from taskforge.v1.run_service_pb2 import RetryRunRequest
 from taskforge.v1.run_service_pb2_grpc import RunServiceStub
 from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
-from tests.chaos.world.load import Load, Workload
+from tests.chaos.world.load import HEAD, Load, Workload
 from tests.chaos.world.settings import LEASE_SECONDS
 from tests.chaos.world.world import World
 from tests.support.api import error_of, start_request
@@ -110,14 +110,8 @@ async def _the_other_goes_on(lab: Lab, world: World, load: Load, frozen: str) ->
 
 #: Fails as often as not and is not retried, so that there is always something to redrive.
 _CONTESTED = Workload(
-    source="""
-name: {name}
-inputs: {{ticket: {{type: string}}}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
+    source=HEAD
+    + """
   - id: look
     http: {{url: "{ledger}/look?do=random_5xx&chance=0.4&delay=0.1&ticket=${{{{ inputs.ticket }}}}"}}
     retry: {{max_attempts: 2, backoff: constant, initial: 100ms, jitter: none, on: [5xx]}}

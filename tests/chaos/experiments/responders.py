@@ -14,7 +14,7 @@ from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
 from tests.chaos.ledger import Behaviour, Do
 from tests.chaos.ledger.bodies import BODIES
-from tests.chaos.world.load import Load, Workload
+from tests.chaos.world.load import HEAD, Load, Workload
 from tests.chaos.world.logs import Logs
 from tests.chaos.world.world import World
 
@@ -31,15 +31,6 @@ _SLOW_GROWTH_MB = 10.0
 #: … and while it reads large ones: what it may keep of each, twice, and what the allocator does not give back.
 _LARGE_GROWTH_MB = 16.0
 
-_HEAD = """
-name: {name}
-inputs: {{ticket: {{type: string}}}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
-"""
 _STEP = """
   - id: {id}
     needs: []
@@ -78,7 +69,7 @@ def _asking_for(answers: Mapping[str, Behaviour]) -> Workload:
         _STEP.format(id=name, query=answer.query, timeout=_TIMEOUT_SECONDS, max_body=_MAX_BODY)
         for name, answer in answers.items()
     )
-    return Workload(source=_HEAD + "".join(steps), callers={name: index for index, name in enumerate(answers)})
+    return Workload(source=HEAD + "".join(steps), callers={name: index for index, name in enumerate(answers)})
 
 
 @experiment(
@@ -193,7 +184,7 @@ async def _watched(world: World) -> AsyncIterator[dict[str, float]]:
 # --- what nobody can read, or store --------------------------------------------------------------
 
 _ODD = Workload(
-    source=_HEAD
+    source=HEAD
     + """
   - id: ask
     http: {{url: "{ledger}/odd?do=body&named=BODY&content_type=TYPE&ticket=${{{{ inputs.ticket }}}}"}}

@@ -13,19 +13,9 @@ from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
 from tests.chaos.ledger import Behaviour, Do
 from tests.chaos.ledger.behaviour import Call, meets
-from tests.chaos.world.load import Load, Workload
+from tests.chaos.world.load import HEAD, Load, Workload
 from tests.chaos.world.settings import SWEEP_SECONDS
 from tests.chaos.world.world import World
-
-_HEAD = """
-name: {name}
-inputs: {{ticket: {{type: string}}}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
-"""
 
 # --- done, and not said --------------------------------------------------------------------------
 
@@ -57,7 +47,7 @@ def _silent_step(name: str, method: str, *, repeat: bool) -> str:
 
 
 _DONE_UNSAID = Workload(
-    source=_HEAD + "".join(_silent_step(name, method, repeat=repeat) for name, (method, repeat) in _SILENT.items()),
+    source=HEAD + "".join(_silent_step(name, method, repeat=repeat) for name, (method, repeat) in _SILENT.items()),
     callers={name: index for index, name in enumerate(_SILENT)},
     keyed=frozenset({"post", "post_once", "put_once"}),
 )
@@ -137,7 +127,7 @@ def _pleading_step(name: str, plea: _Plea) -> str:
 
 
 _PATIENCE = Workload(
-    source=_HEAD + "".join(_pleading_step(name, plea) for name, plea in _PLEAS.items()),
+    source=HEAD + "".join(_pleading_step(name, plea) for name, plea in _PLEAS.items()),
     callers={name: index for index, name in enumerate(_PLEAS)},
 )
 

@@ -19,7 +19,7 @@ from taskforge.v1.run_service_pb2_grpc import RunServiceStub
 from tests.chaos.experiment import experiment
 from tests.chaos.lab import Lab
 from tests.chaos.world.keeper import Member
-from tests.chaos.world.load import Load, Workload
+from tests.chaos.world.load import HEAD, Load, Workload
 from tests.chaos.world.logs import Logs
 from tests.chaos.world.nemesis import LINKS
 from tests.chaos.world.recovery import recovered
@@ -48,14 +48,8 @@ _UNTYPED = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS"})
 _IN_BETWEEN = "RST_STREAM"
 
 _QUICK = Workload(
-    source="""
-name: {name}
-inputs: {{ticket: {{type: string}}}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
+    source=HEAD
+    + """
   - id: shape
     transform: {{value: {{ticket: "${{{{ inputs.ticket }}}}"}}}}
 output: ${{{{ steps.shape.output.ticket }}}}

@@ -37,17 +37,17 @@ class Workload:
     expected: frozenset[str] = frozenset({"SUCCEEDED"})  #: states that runs may end in
 
 
-#: The typical automation: GET, transform, switch, POST. The last request leaves time to be killed in.
-CHAIN = Workload(
-    source="""
+#: How the workflow of every load begins: a ticket comes in, by a call or by a webhook. `steps:` is its last line.
+HEAD = """
 name: {name}
-inputs:
-  ticket: {{type: string}}
+inputs: {{ticket: {{type: string}}}}
 triggers:
   - id: hook
     webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
     inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
 steps:
+"""
+_CHAIN_STEPS = """
   - id: look
     http: {{url: "{ledger}/look?ticket=${{{{ inputs.ticket }}}}"}}
   - id: shape
@@ -55,25 +55,27 @@ steps:
   - id: notify
     http:
       method: POST
-      url: "{ledger}/notify?delay=0.1&ticket=${{{{ inputs.ticket }}}}"
+      url: "{ledger}/notify?delay=DELAY&ticket=${{{{ inputs.ticket }}}}"
       json: {{ticket: "${{{{ steps.shape.output.ticket }}}}"}}
 output: ${{{{ steps.notify.output.body.ticket }}}}
-""",
-    callers={"look": 0, "notify": 2},
-    keyed=frozenset({"notify"}),
-)
+"""
+
+
+def chain(*, delay: float) -> Workload:
+    """The typical automation: GET, transform, POST. The last request takes `delay` seconds to be killed in."""
+    return Workload(
+        source=HEAD + _CHAIN_STEPS.replace("DELAY", str(delay)),
+        callers={"look": 0, "notify": 2},
+        keyed=frozenset({"notify"}),
+    )
+
+
+CHAIN = chain(delay=0.1)
 
 #: Calls that fail half of the time: retries, and now and then a run that gives up and leaves a dead letter.
 FLAKY = Workload(
-    source="""
-name: {name}
-inputs:
-  ticket: {{type: string}}
-triggers:
-  - id: hook
-    webhook: {{verify: {{scheme: standard, secret: CHAOS_HOOK}}}}
-    inputs: {{ticket: "${{{{ trigger.body.ticket }}}}"}}
-steps:
+    source=HEAD
+    + """
   - id: look
     http: {{url: "{ledger}/look?do=random_5xx&chance=0.5&ticket=${{{{ inputs.ticket }}}}"}}
     retry: {{max_attempts: 4, backoff: constant, initial: 200ms, on: [connect, network, timeout, 5xx]}}
