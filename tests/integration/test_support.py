@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import aiohttp
 import pytest
 
 from tests.support.postgres import Database
+from tests.support.processes import Process
 from tests.support.target import Answer, Target
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
@@ -58,3 +63,16 @@ async def test_eventually_raises_the_last_assertion() -> None:
 
     with pytest.raises(AssertionError, match="not yet"):
         await eventually(never, within=0.05)
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(folder: Path) -> None:
+    def start() -> Process:
+        child = Process(["sh", "-c", "echo up; exec sleep 60"], log=folder / "child.log")
+        child.ready_when(lambda: child.output() == "up\n")
+        return child
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        child = thread.submit(start).result()
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(within=0.5)
+    child.kill()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.support.waiting import eventually_now
 
 # Asks the kernel to end the child when its parent dies, however it dies.
 _LEASH = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+# For the kernel a parent is a thread: children are started by one that lives as long as this process, whoever asks.
+_PARENT = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,8 @@ class Process:
         self.command = list(command)
         self.log = log
         with log.open("ab") as output:
-            self._child = subprocess.Popen(
+            self._child = _PARENT.submit(
+                subprocess.Popen,
                 [*_LEASH, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -48,7 +52,7 @@ class Process:
                 user=account.uid if account else None,
                 group=account.gid if account else None,
                 extra_groups=[] if account else None,
-            )
+            ).result()
 
     @property
     def pid(self) -> int:
