@@ -40,7 +40,7 @@ async def an_asynchronous_standby_takes_over(lab: Lab) -> None:
     with _pair("async") as pair:
         async with _served(lab, pair) as world, lab.load(world, runs=None, at_once=_AT_ONCE, pause=_PAUSE) as load:
             await load.reached(10)
-            pair.cable.cut()
+            pair.cable.blackhole()
             await load.reached(len(load.acknowledged) + lab.times(10 * _UNHEARD, least=_UNHEARD))
             await asyncio.to_thread(pair.fail_over)
             since = time.time()

@@ -98,17 +98,17 @@ class Node:
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
         self.run("initdb", "-D", str(self.data), *options, "--no-instructions")
 
-    def copy(self, primary: Node, *, through: int | None = None) -> None:
-        """Become a standby of `primary`, which replicates over its own port or `through` another."""
+    def copy(self, primary: Node, *, through: str | None = None) -> None:
+        """Become a standby of `primary`, which replicates from its own address or `through` another."""
         source = f"host={LOOPBACK} user=postgres application_name={self.name}"
         options = ["-X", "stream", "--checkpoint=fast", "--no-sync"]
         self.run("pg_basebackup", "-D", str(self.data), "-d", f"{source} port={primary.port}", *options)
         self.follow(primary, through=through)
 
-    def follow(self, primary: Node, *, through: int | None = None) -> None:
+    def follow(self, primary: Node, *, through: str | None = None) -> None:
         """Be a standby of `primary` from the next start on."""
-        upstream = f"host={LOOPBACK} port={through or primary.port} user=postgres application_name={self.name}"
-        self.settings["primary_conninfo"] = upstream
+        host, _, port = (through or primary.address).rpartition(":")
+        self.settings["primary_conninfo"] = f"host={host} port={port} user=postgres application_name={self.name}"
         self._write("postgresql.auto.conf", "")  # what was set on a primary is not a standby's
         self.be_read_only()
 

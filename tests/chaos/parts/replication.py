@@ -2,7 +2,7 @@
 
 with replicated(folder, acknowledge="remote_apply") as pair:
     pair.database.url_for(…)         finds whichever of the two takes writes
-    pair.cable.cut()                 the standby no longer hears from the primary
+    pair.cable.blackhole()           the standby no longer hears from the primary, until `heal`
     pair.fail_over()                 the primary dies for good, the standby takes over
     pair.rejoin()                    the old one comes back as a standby of the new one
 """
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.chaos.parts.cable import Cable
-from tests.chaos.parts.postgres_node import Node
+from tests.chaos.parts.postgres_node import LOOPBACK, Node
+from tests.chaos.parts.proxy import Link, Proxy, fault_proxy
 from tests.support.places import clean_environment
 from tests.support.postgres import Database
 from tests.support.waiting import eventually_now
@@ -46,21 +46,21 @@ Acknowledge = Literal["on", "remote_apply", "async"]
 class Pair:
     """Two servers with the migrated database `taskforge`. `primary` and `standby` change places in a failover."""
 
-    def __init__(self, folder: Path, acknowledge: Acknowledge) -> None:
+    def __init__(self, folder: Path, acknowledge: Acknowledge, proxy: Proxy) -> None:
         self.acknowledge = acknowledge
         self._level: Acknowledge = "on" if acknowledge == "async" else acknowledge
         settings = {"synchronous_commit": self._level}
         self.primary = Node(folder, "left", settings)
         self.standby = Node(folder, "right", settings)
         self._nodes = (self.primary, self.standby)
-        self._cable: Cable | None = None
+        self._cables = {
+            node: proxy.open(node.name, listen=f"{LOOPBACK}:0", upstream=node.address) for node in self._nodes
+        }
 
     @property
-    def cable(self) -> Cable:
-        """Between the standby and the primary. After a failover it leads to the dead one, until the next `rejoin`."""
-        if self._cable is None:
-            raise RuntimeError("the pair was never started")
-        return self._cable
+    def cable(self) -> Link:
+        """From the standby to the primary. After a failover nothing goes through it until `rejoin`."""
+        return self._cables[self.primary]
 
     @property
     def hosts(self) -> str:
@@ -77,8 +77,7 @@ class Pair:
         self.primary.initialise()
         self.primary.start()
         migrated(self.primary)
-        self._cable = Cable(self.primary.port)
-        self.standby.copy(self.primary, through=self.cable.port)
+        self.standby.copy(self.primary, through=self.cable.address)
         self.standby.start()
         if self.acknowledge == "async":
             self.wait_until_followed()
@@ -117,16 +116,12 @@ class Pair:
         self.primary, self.standby = self.standby, self.primary
 
     def rejoin(self) -> None:
-        """After a failover: what was the primary comes back as an asynchronous standby, behind a cable of its own.
-
-        Not from a thread that ends soon: the server would end with it.
-        """
+        """After a failover: what was the primary comes back as an asynchronous standby, over a cable that works."""
         if self.standby.is_running:
             self.standby.stop()
-        self.cable.close()
-        self._cable = Cable(self.primary.port)
+        self.cable.heal()
         self.standby.rewind(self.primary)
-        self.standby.follow(self.primary, through=self.cable.port)
+        self.standby.follow(self.primary, through=self.cable.address)
         self.standby.start()
         self.acknowledge = "async"
         self.wait_until_followed()
@@ -142,19 +137,18 @@ class Pair:
         """End both."""
         for node in self._nodes:
             node.kill()
-        if self._cable is not None:
-            self._cable.close()
 
 
 @contextmanager
 def replicated(folder: Path, acknowledge: Acknowledge = "on") -> Iterator[Pair]:
     """A pair for the time of a block. Takes some seconds to make."""
-    pair = Pair(folder, acknowledge)
-    try:
-        pair.start()
-        yield pair
-    finally:
-        pair.stop()
+    with fault_proxy() as proxy:
+        pair = Pair(folder, acknowledge, proxy)
+        try:
+            pair.start()
+            yield pair
+        finally:
+            pair.stop()
 
 
 def migrated(node: Node) -> None:

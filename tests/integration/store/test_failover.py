@@ -43,7 +43,7 @@ def pair(_pair: Pair) -> Iterator[Pair]:
     if _pair.acknowledge == "async":
         _pair.be_synchronous()
     yield _pair
-    _pair.cable.mend()
+    _pair.cable.heal()
 
 
 class Client:
@@ -113,7 +113,7 @@ async def test_a_synchronous_standby_has_everything_that_was_confirmed(pair: Pai
 async def test_an_asynchronous_standby_lacks_what_it_did_not_hear(pair: Pair, client: Client) -> None:
     await asyncio.to_thread(pair.be_asynchronous)
     await client.has_confirmed(1)
-    pair.cable.cut()
+    pair.cable.blackhole()
     await client.has_confirmed(_AT_LEAST)
     await asyncio.to_thread(pair.fail_over)
     await client.has_confirmed(_AT_LEAST)
@@ -155,7 +155,7 @@ async def test_nothing_is_read_from_a_server_that_no_longer_takes_writes(pair: P
 async def test_a_commit_that_gave_up_waiting_for_the_standby_is_not_confirmed(pair: Pair, engine: Engine) -> None:
     revision = await engine.revision(WORKFLOW)
     run = engine.new_run(revision, key=("demo", new_id().hex))
-    pair.cable.cut()
+    pair.cable.blackhole()
     starting = asyncio.create_task(engine.starter.start([run]))
     await eventually(lambda: _assert_one_waits(pair))
     pair.primary.sql(_STOP_WAITING)
@@ -165,7 +165,7 @@ async def test_a_commit_that_gave_up_waiting_for_the_standby_is_not_confirmed(pa
     starting = asyncio.create_task(engine.starter.start([run]))
     await eventually(lambda: _assert_one_waits(pair))
     assert not starting.done()
-    pair.cable.mend()
+    pair.cable.heal()
     assert (await starting)[0] == [StartedRun(run_id=run.run_id, created=False)]
 
 

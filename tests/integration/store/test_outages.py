@@ -13,8 +13,8 @@ import pytest
 from taskforge.domain.errors import Unavailable
 from taskforge.runtime.ids import new_id
 from taskforge.store.pool import Database, Limits
-from tests.chaos.parts.cable import Cable
-from tests.chaos.parts.postgres_node import Node, running_node
+from tests.chaos.parts.postgres_node import LOOPBACK, Node, running_node
+from tests.chaos.parts.proxy import Link, fault_proxy
 from tests.chaos.parts.replication import DATABASE, migrated
 from tests.support.places import short_folder
 from tests.support.waiting import eventually
@@ -33,17 +33,16 @@ def node() -> Iterator[Node]:
 
 
 @pytest.fixture
-def cable(node: Node) -> Iterator[Cable]:
-    cable = Cable(node.port)
-    yield cable
-    cable.close()
+def cable(node: Node) -> Iterator[Link]:
+    """To the server, by another address."""
+    with fault_proxy() as proxy:
+        yield proxy.open("cable", listen=f"{LOOPBACK}:0", upstream=node.address)
 
 
 @asynccontextmanager
-async def opened(*ports: int) -> AsyncIterator[Database]:
-    """An impatient pool over servers at these ports."""
-    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-    pool = Database(f"postgresql://taskforge_ingest@{hosts}/{DATABASE}", size=_SIZE, limits=_LIMITS)
+async def opened(*addresses: str) -> AsyncIterator[Database]:
+    """An impatient pool over servers at these addresses."""
+    pool = Database(f"postgresql://taskforge_ingest@{','.join(addresses)}/{DATABASE}", size=_SIZE, limits=_LIMITS)
     try:
         yield pool
     finally:
@@ -68,7 +67,7 @@ async def all_fail(pool: Database) -> None:
 
 
 async def test_a_frozen_server_holds_nobody_and_is_of_use_once_it_goes_on(node: Node) -> None:
-    async with opened(node.port) as pool:
+    async with opened(node.address) as pool:
         await asyncio.gather(*(read(pool) for _ in range(_SIZE)))
         node.freeze()
         try:
@@ -81,7 +80,7 @@ async def test_a_frozen_server_holds_nobody_and_is_of_use_once_it_goes_on(node: 
 
 
 async def test_a_caller_that_is_cancelled_while_the_server_is_frozen_leaves_at_once(node: Node) -> None:
-    async with opened(node.port) as pool:
+    async with opened(node.address) as pool:
         await read(pool)
         node.freeze()
         try:
@@ -97,18 +96,18 @@ async def test_a_caller_that_is_cancelled_while_the_server_is_frozen_leaves_at_o
         await read(pool)
 
 
-async def test_a_host_that_swallows_everything_leaves_time_for_the_next(node: Node, cable: Cable) -> None:
-    cable.cut()
-    async with opened(cable.port, node.port) as pool:
+async def test_a_host_that_swallows_everything_leaves_time_for_the_next(node: Node, cable: Link) -> None:
+    cable.blackhole()
+    async with opened(cable.address, node.address) as pool:
         assert await read(pool) < _LIMITS.connect + 0.5
         # From then on the other one comes first.
         assert max(await asyncio.gather(*(read(pool) for _ in range(3 * _SIZE)))) < _LIMITS.connect / 2
 
 
-async def test_connections_to_a_host_that_is_gone_are_given_up_for_the_other(node: Node, cable: Cable) -> None:
-    async with opened(cable.port, node.port) as pool:
+async def test_connections_to_a_host_that_is_gone_are_given_up_for_the_other(node: Node, cable: Link) -> None:
+    async with opened(cable.address, node.address) as pool:
         await asyncio.gather(*(read(pool) for _ in range(_SIZE)))
-        cable.cut()
+        cable.blackhole()
         with pytest.raises(Unavailable):
             await read(pool)
         # One has told: nobody waits for the others any more.
@@ -123,8 +122,8 @@ async def test_many_callers_without_a_server_are_no_storm() -> None:
         attempts += 1
         writer.close()
 
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with server, opened(server.sockets[0].getsockname()[1]) as pool:
+    server = await asyncio.start_server(refuse, LOOPBACK, 0)
+    async with server, opened(f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}") as pool:
         started = time.monotonic()
         for _ in range(3):
             await asyncio.gather(*(read(pool) for _ in range(40)), return_exceptions=True)
@@ -134,7 +133,7 @@ async def test_many_callers_without_a_server_are_no_storm() -> None:
 
 
 async def test_a_gone_host_is_noticed_by_its_silence(node: Node) -> None:
-    async with opened(node.port) as pool, pool.connection("deliveries") as connection:
+    async with opened(node.address) as pool, pool.connection("deliveries") as connection:
         endpoint = connection._raw._transport.get_extra_info("socket")
         assert endpoint.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
