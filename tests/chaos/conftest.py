@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.ledger import Ledger, ledger
+from tests.support.failures import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.support.stack import OwnStack, own_stack
 
 LEASE_SECONDS = 3

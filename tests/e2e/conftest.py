@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.stories import Workflows
 from tests.support.api import Api
+from tests.support.failures import pytest_runtest_makereport as pytest_runtest_makereport
 from tests.support.stack import OwnStack, Stack, chosen_stack
 from tests.support.target import Target
 

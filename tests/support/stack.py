@@ -9,14 +9,12 @@ outlive the terminal that started it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +23,12 @@ import asyncpg
 from taskforge_cli.stack.configfile import ConfigFile
 from taskforge_cli.stack.home import Home
 from taskforge_cli.stack.local import LocalStack, Options
+from tests.support.commands import Command, Finished
 from tests.support.places import clean_environment, free_port, short_folder
 
 _SERVER, _TOKEN, _REDIS = "TASKFORGE_TEST_SERVER", "TASKFORGE_TEST_TOKEN", "TASKFORGE_TEST_REDIS"
-_COMMAND_SECONDS = 60.0
 _STOP_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """A command that has ended."""
-
-    exit_code: int
-    output: str
-    errors: str
-
-    def json(self) -> Any:
-        """The output as JSON."""
-        return json.loads(self.output)
+_LOG_LINES = 30
 
 
 class _Commands:
@@ -54,18 +40,12 @@ class _Commands:
 
     def cli(self, *arguments: str, expect: int = 0, stdin: str = "", **variables: str) -> Finished:
         """Run a command; `expect` is the exit code that it must end with."""
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("taskforge")), *arguments],
-            input=stdin,
-            env={**self.environment, **variables},
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
-        finished = Finished(exit_code=done.returncode, output=done.stdout, errors=done.stderr)
-        assert done.returncode == expect, f"taskforge {' '.join(arguments)} ended with {finished}"
-        return finished
+        with self.begin(*arguments, **variables) as command:
+            return command.end(expect=expect, stdin=stdin)
+
+    def begin(self, *arguments: str, **variables: str) -> Command:
+        """Start a command that goes on while the test does something else."""
+        return Command(arguments, {**self.environment, **variables})
 
     def apply(self, source: str) -> Finished:
         """Apply a workflow from a file."""
@@ -133,6 +113,11 @@ class OwnStack(_Commands):
     def kill(self, name: str) -> None:
         """End a process as a crash would."""
         os.kill(self.pids()[name], signal.SIGKILL)
+
+    def log_ends(self) -> dict[str, str]:
+        """What each process has written last, by name."""
+        logs = sorted(Home(self.home).log_dir.glob("*.log"))
+        return {log.stem: "".join(log.read_text(errors="replace").splitlines(True)[-_LOG_LINES:]) for log in logs}
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Any]:
