@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import pytest
 
+from taskforge.domain.schedule import TickOutcome
 from taskforge.domain.states import (
     RUN_TRANSITIONS,
     STEP_TRANSITIONS,
@@ -84,6 +85,7 @@ def test_the_api_knows_every_state(kind: type[StrEnum], sent: set[str]) -> None:
         ("steps", "state", members(StepState)),
         ("attempts", "outcome", members(AttemptOutcome)),
         ("dead_letters", "state", members(DeadLetterState)),
+        ("ticks", "outcome", members(TickOutcome)),
         ("webhook_deliveries", "verdict", sent_names(webhook_service_pb2.Delivery.Verdict.keys(), "VERDICT_")),
         ("runs", "cause_kind", {name.lower() for name in sent_names(run_pb2.Cause.Kind.keys(), "KIND_")}),
     ],

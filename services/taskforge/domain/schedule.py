@@ -9,16 +9,29 @@ from __future__ import annotations
 
 import difflib
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from taskforge.domain.cron import CronError, CronPattern, parse_cron
 from taskforge.domain.workflow import CronTrigger
 
+#: Ticks that nobody got to for longer are not made up for, and only the first of them is recorded.
+CATCH_UP_WINDOW = timedelta(hours=24)
+
 _MILLISECOND = timedelta(milliseconds=1)
 _MINUTE = timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTEMPTS = 2000  # candidates that daylight saving may rule out in a row; a gap has 60 or 120 minutes
+
+
+class TickOutcome(StrEnum):
+    """What became of an instant at which a schedule was due."""
+
+    FIRED = "FIRED"  # it started a run
+    SKIPPED_OVERLAP = "SKIPPED_OVERLAP"  # the run before was still active
+    COALESCED = "COALESCED"  # a later tick was due, too, and stands for it
+    MISSED_WINDOW = "MISSED_WINDOW"  # it was too late, as were those after it that have no row
 
 
 def next_fire(trigger: CronTrigger, after: datetime) -> datetime | None:

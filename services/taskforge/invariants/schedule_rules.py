@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from taskforge.domain.schedule import TickOutcome
 from taskforge.domain.states import RunState
 from taskforge.invariants.rows import EventRow, History, ScheduleRow, Violation, grouped, in_order
 
-_FIRED = "FIRED"
 _TIMED_OUT = "run_timed_out"
 
 
@@ -28,7 +28,7 @@ def ticks_are_unique(history: History) -> Iterator[Violation]:
 def fired_ticks_have_runs(history: History) -> Iterator[Violation]:
     """I19: a tick that fired has its run, which names it; any other tick has none."""
     for tick in history.ticks:
-        fired, nominal = tick.outcome == _FIRED, _shown(tick.nominal_at)
+        fired, nominal = tick.outcome == TickOutcome.FIRED, _shown(tick.nominal_at)
         if fired != (tick.run_id is not None):
             message = f"the tick at {nominal} is {tick.outcome}, with the run {tick.run_id}"
             yield Violation(invariant="I19", run_id=tick.run_id, message=message)

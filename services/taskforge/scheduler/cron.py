@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import Counter
 
 from taskforge.domain.errors import TaskforgeError
-from taskforge.domain.schedule import next_fire
+from taskforge.domain.schedule import TickOutcome, next_fire
 from taskforge.domain.workflow import Overlap
 from taskforge.failpoints import Point, reach
 from taskforge.language.inputs import check_inputs
@@ -149,8 +149,8 @@ class Cron:
         for item in due:
             if item.trigger.overlap is Overlap.SKIP and item.row["last_run_id"] in active:
                 for tick in item.ticks:
-                    if tick.outcome == "FIRED":
-                        tick.outcome, tick.run_id = "SKIPPED_OVERLAP", None
+                    if tick.outcome is TickOutcome.FIRED:
+                        tick.outcome, tick.run_id = TickOutcome.SKIPPED_OVERLAP, None
 
     async def _start(self, connection: Connection, due: Sequence[Due], fired: Mapping[UUID, Tick]) -> Sequence[StepRef]:
         starts = [self._new_run(item, fired[item.row["trigger_id"]]) for item in due if item.row["trigger_id"] in fired]
@@ -195,7 +195,7 @@ async def _insert_ticks(connection: Connection, due: Sequence[Due]) -> dict[UUID
     ours = [tick for tick in all_ticks if (tick.trigger_id, tick.nominal_at) in written]
     for tick in ours:
         _TICKS.labels(tick.outcome.lower()).inc()
-    return {tick.trigger_id: tick for tick in ours if tick.outcome == "FIRED"}
+    return {tick.trigger_id: tick for tick in ours if tick.outcome is TickOutcome.FIRED}
 
 
 async def _update_schedules(connection: Connection, due: Sequence[Due], fired: Mapping[UUID, Tick]) -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from taskforge.domain.schedule import next_fire
+from taskforge.domain.schedule import CATCH_UP_WINDOW, TickOutcome, next_fire
 from taskforge.domain.workflow import CronTrigger
 from taskforge.runtime.ids import new_id
 from taskforge.store.trigger_json import cron_from_json
 
-WINDOW = timedelta(hours=24)
 #: Ticks that one transaction writes. Schedules that have missed more take several.
 AT_ONCE = 10_000
 
@@ -29,7 +28,7 @@ class Tick:
 
     trigger_id: UUID
     nominal_at: datetime
-    outcome: str
+    outcome: TickOutcome
     run_id: UUID | None = None
 
 
@@ -52,17 +51,17 @@ def due(row: Mapping[str, Any], limit: int) -> Due:
     trigger = cron_from_json(json.loads(row["definition"]))
     now: datetime = row["now"]
     first: datetime = row["next_fire_at"]
-    oldest = now - WINDOW
-    ticks = [_tick(row, first, "MISSED_WINDOW" if first <= oldest else "COALESCED")]
+    oldest = now - CATCH_UP_WINDOW
+    ticks = [_tick(row, first, TickOutcome.MISSED_WINDOW if first <= oldest else TickOutcome.COALESCED)]
     following = next_fire(trigger, max(first, oldest))
     while following is not None and following <= now and len(ticks) <= limit:
-        ticks.append(_tick(row, following, "COALESCED"))
+        ticks.append(_tick(row, following, TickOutcome.COALESCED))
         following = next_fire(trigger, following)
     is_up_to_date = following is None or following > now
-    if is_up_to_date and ticks[-1].outcome == "COALESCED":
-        ticks[-1].outcome, ticks[-1].run_id = "FIRED", new_id()
+    if is_up_to_date and ticks[-1].outcome is TickOutcome.COALESCED:
+        ticks[-1].outcome, ticks[-1].run_id = TickOutcome.FIRED, new_id()
     return Due(row=row, trigger=trigger, ticks=ticks, next_fire_at=following)
 
 
-def _tick(row: Mapping[str, Any], nominal_at: datetime, outcome: str) -> Tick:
+def _tick(row: Mapping[str, Any], nominal_at: datetime, outcome: TickOutcome) -> Tick:
     return Tick(trigger_id=row["trigger_id"], nominal_at=nominal_at, outcome=outcome)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from taskforge.domain.schedule import fires_between
+from taskforge.domain.schedule import CATCH_UP_WINDOW, TickOutcome, fires_between
 from taskforge.domain.states import DeadLetterState
 from taskforge.invariants.rows import (
     AttemptRow,
@@ -36,9 +36,6 @@ TICKS = 500
 _DAWN = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
 _LAST_ID = (1 << 128) - 1
-#: A tick that the scheduler gets to later than this stands for those after it that are as late.
-_WINDOW = timedelta(hours=24)
-_STANDS_FOR_OTHERS = "MISSED_WINDOW"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +207,7 @@ def _due(schedule: Any, ticks: Sequence[TickRow], start: datetime, until: dateti
     trigger = cron_from_json(json.loads(schedule["definition"]))
     found: list[datetime] = []
     for tick in ticks:
-        if tick.outcome == _STANDS_FOR_OTHERS:
+        if tick.outcome == TickOutcome.MISSED_WINDOW:
             found += fires_between(trigger, start, tick.nominal_at, TICKS - len(found))
             start = max(start, _accounted_until(tick))
     return found + fires_between(trigger, start, until, TICKS - len(found))
@@ -218,9 +215,9 @@ def _due(schedule: Any, ticks: Sequence[TickRow], start: datetime, until: dateti
 
 def _accounted_until(tick: TickRow) -> datetime:
     """Up to when a tick says what became of the schedule."""
-    if tick.outcome != _STANDS_FOR_OTHERS:
+    if tick.outcome != TickOutcome.MISSED_WINDOW:
         return tick.nominal_at
-    return max(tick.nominal_at, tick.handled_at - _WINDOW)
+    return max(tick.nominal_at, tick.handled_at - CATCH_UP_WINDOW)
 
 
 def _within_budget(rows: Sequence[Any]) -> list[UUID]:
