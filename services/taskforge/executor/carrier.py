@@ -16,12 +16,13 @@ from taskforge.executor.definitions import Definitions
 from taskforge.executor.faults import NotHere
 from taskforge.executor.holdings import Holding, Holdings, Interrupted, Signal
 from taskforge.executor.log_lines import Numbers
+from taskforge.executor.messages import Ended
 from taskforge.executor.metrics import count_stretch
 from taskforge.executor.patience import LeaseLost, insist
 from taskforge.executor.reporting import Completer, LogWriter
 from taskforge.executor.run_view import RunView
-from taskforge.executor.step_runner import Ended, StepRunner
-from taskforge.executor.stretch import Stretch, ended_without_work
+from taskforge.executor.step_runner import StepRunner
+from taskforge.executor.stretch import Stretch
 from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 
@@ -79,7 +80,7 @@ class Carrier:
         except Interrupted as interrupted:
             _raise_if_lost(interrupted)
             outcome = Cancelled() if interrupted.signal is Signal.STOP else Released()
-        await self._report(None, Stretch(grant.lease, ended_without_work(grant.lease.step, outcome)), holding)
+        await self._report(None, Stretch(grant.lease, Ended(grant.lease.step, outcome)), holding)
         return None
 
     async def _lead(self, run: RunView, grant: pb.Grant, holding: Holding) -> pb.Grant | None:
@@ -109,11 +110,11 @@ class Carrier:
                 except NotHere as reason:
                     log.warning("step_handed_back", run=run.run_name, step=index, reason=str(reason))
                     await asyncio.sleep(NOT_HERE_SECONDS)
-                    return ended_without_work(index, Released(reason="not_here"))
+                    return Ended(index, Released(reason="not_here"))
         except Interrupted as interrupted:
             _raise_if_lost(interrupted)
             step = run.plan(index).step
-            return ended_without_work(index, _interrupted(interrupted.signal, step, has_acted=holding.acting))
+            return Ended(index, _interrupted(interrupted.signal, step, has_acted=holding.acting))
 
     async def _run_ahead(self, run: RunView, stretch: Stretch, ready: list[int], holding: Holding) -> None:
         """Evaluate ready steps in the order of the file: pure ones, and the `if` of effectful ones."""

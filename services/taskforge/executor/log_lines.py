@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskforge.domain.workflow import JsonValue
 from taskforge.executor.messages import seal_data, seal_text
@@ -11,8 +11,7 @@ from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.security.masking import Masker
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
+class Numbers(NamedTuple):
     """Which attempt of a step it is."""
 
     attempt: int
@@ -28,7 +27,7 @@ class LogLines:
         self._run_id = run_id
         self._step = step
         self.numbers = numbers
-        self._masker = masker
+        self.masker = masker
 
     def __call__(self, level: str, message: str, data: JsonValue) -> None:
         """Keep one line."""
@@ -39,8 +38,8 @@ class LogLines:
             attempt=self.numbers.attempt,
             number=len(self.lines) + 1,
             level=level,
-            message=seal_text(message, self._masker),
-            data_json="" if data is None else seal_data(data, self._masker),
+            message=seal_text(message, self.masker),
+            data_json="" if data is None else seal_data(data, self.masker),
             time_us=time.time_ns() // 1000,
         )
         self.lines.append(line)

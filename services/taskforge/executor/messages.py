@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from taskforge.domain.json_values import encode_checked
 from taskforge.domain.outcome import Cancelled, ErrorKind, Failed, Outcome, Released, Skipped, StepError, Succeeded
 from taskforge.domain.workflow import JsonValue
@@ -38,24 +41,36 @@ def seal_text(text: str, masker: Masker) -> str:
     return printable if len(printable) <= _MAX_MESSAGE_CHARS else printable[:_MAX_MESSAGE_CHARS] + "…"
 
 
-def to_message(step: int, outcome: Outcome, output: str, elapsed_us: int) -> pb.StepOutcome:
-    """The report of one step."""
-    message = pb.StepOutcome(step=step, elapsed_us=elapsed_us)
+class Ended(NamedTuple):
+    """A step that has ended here. `outcome` is fit to leave."""
+
+    step: int
+    outcome: Outcome
+    output: str = ""  #: as JSON
+    elapsed_us: int = 0
+    lines: Sequence[pb.LogLine] = ()
+
+
+def tell(message: pb.StepOutcome, ended: Ended) -> None:
+    """Write the report of one step into an empty message: what is made elsewhere has to be copied."""
+    outcome = ended.outcome
+    message.step = ended.step
+    message.elapsed_us = ended.elapsed_us
     match outcome:
         case Succeeded(branch=branch):
             message.kind = pb.StepOutcome.KIND_SUCCEEDED
-            message.output_json = output
-            message.branch_plus_one = 0 if branch is None else branch + 1
+            message.output_json = ended.output
+            if branch is not None:
+                message.branch_plus_one = branch + 1
         case Skipped():
             message.kind = pb.StepOutcome.KIND_SKIPPED
         case Failed(error=error):
             message.kind = pb.StepOutcome.KIND_FAILED
-            message.error.CopyFrom(_failure(error))
+            _tell_error(message.error, error)
         case Cancelled():
             message.kind = pb.StepOutcome.KIND_CANCELLED
         case Released():
             message.kind = pb.StepOutcome.KIND_RELEASED
-    return message
 
 
 def _seal(value: JsonValue, masker: Masker) -> tuple[JsonValue, str | None]:
@@ -84,14 +99,12 @@ def _seal_error(error: StepError, masker: Masker) -> StepError:
     )
 
 
-def _failure(error: StepError) -> pb.StepFailure:
-    return pb.StepFailure(
-        kind=error.kind.value,
-        message=error.message,
-        status=error.status or 0,
-        retry_after_ms_plus_one=0 if error.retry_after is None else round(error.retry_after * 1000) + 1,
-        details_json="" if error.details is None else _text(error.details),
-    )
+def _tell_error(message: pb.StepFailure, error: StepError) -> None:
+    message.kind = error.kind.value
+    message.message = error.message
+    message.status = error.status or 0
+    message.retry_after_ms_plus_one = 0 if error.retry_after is None else round(error.retry_after * 1000) + 1
+    message.details_json = "" if error.details is None else _text(error.details)
 
 
 def _text(value: JsonValue) -> str:

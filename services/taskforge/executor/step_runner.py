@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -17,27 +16,19 @@ from taskforge.executor.evaluation import Evaluator
 from taskforge.executor.faults import NotHere, StepFault
 from taskforge.executor.holdings import Holding
 from taskforge.executor.log_lines import LogLines, Numbers
-from taskforge.executor.messages import seal_outcome, to_message
+from taskforge.executor.messages import Ended, seal_outcome
 from taskforge.executor.metrics import count_step
 from taskforge.executor.patience import insist
 from taskforge.executor.run_view import RunView
 from taskforge.executor.secrets_cache import NO_MASK, SecretCache
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
+from taskforge.language.cel import Expression
 from taskforge.language.plan import StepPlan
 from taskforge.security.masking import Masker
 
 Answer = TypeVar("Answer", bound=Outcome | None)
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A step that has ended here: the outcome for the look ahead, the message for the scheduler, its log lines."""
-
-    outcome: Outcome
-    message: pb.StepOutcome
-    lines: Sequence[pb.LogLine] = ()
 
 
 class StepRunner:
@@ -50,18 +41,17 @@ class StepRunner:
 
     async def run(self, run: RunView, index: int, numbers: Numbers, holding: Holding) -> Ended:
         """Run a step, or find that its `if` is false."""
-        skipped = await self.check(run, index)
-        if skipped is not None:
+        plan = run.plan(index)
+        if plan.condition is not None and (skipped := await self.check(run, index)) is not None:
             return skipped
         started = time.perf_counter_ns()
-        plan = run.plan(index)
         try:
-            secrets = await self._resolve(run, plan, holding)
+            secrets = await self._resolve(run, plan, holding) if plan.step.secrets else {}
         except StepFault as fault:
-            return self._ended(run, index, Failed(error=fault.error), started)
+            return self._ended(run, plan, Failed(error=fault.error), started)
         lines = LogLines(run.run_id, index, numbers, self._masker(run))
         outcome = await _guarded(run, plan, self._act(run, plan, secrets, lines, holding))
-        return self._ended(run, index, outcome, started, lines.lines)
+        return self._ended(run, plan, outcome, started, lines.lines)
 
     async def check(self, run: RunView, index: int) -> Ended | None:
         """Look at a step's `if` alone: None if it holds, else the step's end."""
@@ -69,21 +59,17 @@ class StepRunner:
         if plan.condition is None or index in run.checked:
             return None
         started = time.perf_counter_ns()
-        outcome = await _guarded(run, plan, self._judge(run, plan))
+        outcome = await _guarded(run, plan, self._judge(run, plan.condition))
         if outcome is None:
             run.checked.add(index)
             return None
-        return self._ended(run, index, outcome, started)
+        return self._ended(run, plan, outcome, started)
 
-    async def _judge(self, run: RunView, plan: StepPlan) -> Outcome | None:
-        if plan.condition is None or await self._evaluator.holds(plan.condition, run.context()):
-            return None
-        return Skipped()
+    async def _judge(self, run: RunView, condition: Expression) -> Outcome | None:
+        return None if await self._evaluator.holds(condition, run.context()) else Skipped()
 
     async def _resolve(self, run: RunView, plan: StepPlan, holding: Holding) -> dict[str, str]:
         """The step's secrets. Not under its deadline: that the scheduler is away is no fault of the step."""
-        if not plan.step.secrets:
-            return {}
         secrets = await insist(lambda: self._secrets.resolve(plan.step.secrets), holding)
         run.secrets.update(secrets)
         return {secret.name: secret.value for secret in secrets}
@@ -100,7 +86,7 @@ class StepRunner:
             plan=plan,
             params=await self._evaluator.render(plan.params, context),
             context=context,
-            masker=self._masker(run),
+            masker=lines.masker,
             log=lines,
             numbers=lines.numbers,
         )
@@ -112,12 +98,11 @@ class StepRunner:
         return self._secrets.masker(run.secrets) if run.secrets else NO_MASK
 
     def _ended(
-        self, run: RunView, index: int, outcome: Outcome, started: int, lines: Sequence[pb.LogLine] = ()
+        self, run: RunView, plan: StepPlan, outcome: Outcome, started: int, lines: Sequence[pb.LogLine] = ()
     ) -> Ended:
-        sealed, text = seal_outcome(outcome, self._masker(run))
-        elapsed_us = (time.perf_counter_ns() - started) // 1000
-        count_step(run.plan(index).step.kind, sealed)
-        return Ended(outcome=sealed, message=to_message(index, sealed, text, elapsed_us), lines=lines)
+        sealed, output = seal_outcome(outcome, self._masker(run))
+        count_step(plan.step.kind, sealed)
+        return Ended(plan.step.index, sealed, output, (time.perf_counter_ns() - started) // 1000, lines)
 
 
 async def _guarded(run: RunView, plan: StepPlan, work: Coroutine[Any, Any, Answer]) -> Answer | Failed:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterable
 
 from taskforge.domain.outcome import Outcome
-from taskforge.executor.messages import to_message
-from taskforge.executor.step_runner import Ended
+from taskforge.executor.messages import Ended, tell
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 
 # What is not reported yet is lost with its executor, and nobody sees it: long stretches are cut.
@@ -23,7 +22,7 @@ class Stretch:
         self.first = first
         self._lease = lease
         self._carried: list[Ended] = []
-        self._bytes = len(first.message.output_json)
+        self._bytes = len(first.output)
         self._full_at = time.monotonic() + _MAX_SECONDS
 
     @property
@@ -44,27 +43,25 @@ class Stretch:
     def add(self, ended: Ended) -> None:
         """Add a step that was evaluated ahead."""
         self._carried.append(ended)
-        self._bytes += len(ended.message.output_json)
+        self._bytes += len(ended.output)
 
     def to_message(self, *, accept_next: bool, known: Iterable[int]) -> pb.Stretch:
         """The whole report."""
-        return pb.Stretch(
-            lease=self._lease,
-            outcome=self.first.message,
-            carried=[ended.message for ended in self._carried],
-            accept_next=accept_next,
-            known=known if accept_next else (),
-        )
+        message = pb.Stretch(lease=self._lease, accept_next=accept_next, known=known if accept_next else ())
+        tell(message.outcome, self.first)
+        for ended in self._carried:
+            tell(message.carried.add(), ended)
+        return message
 
     def first_alone(self) -> pb.Stretch:
         """The report without what was evaluated ahead."""
-        return pb.Stretch(lease=self._lease, outcome=self.first.message)
+        return self._alone(self.first)
 
     def instead(self, outcome: Outcome) -> pb.Stretch:
         """The report of another end of the leased step."""
-        return pb.Stretch(lease=self._lease, outcome=to_message(self._lease.step, outcome, "", 0))
+        return self._alone(Ended(self._lease.step, outcome))
 
-
-def ended_without_work(step: int, outcome: Outcome) -> Ended:
-    """The end of a step that did not run to one."""
-    return Ended(outcome=outcome, message=to_message(step, outcome, "", 0))
+    def _alone(self, ended: Ended) -> pb.Stretch:
+        message = pb.Stretch(lease=self._lease)
+        tell(message.outcome, ended)
+        return message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskforge.domain.outcome import Cancelled, ErrorKind, Failed, Outcome, Released, Skipped, StepError, Succeeded
-from taskforge.executor.messages import seal_data, seal_outcome, seal_text, to_message
+from taskforge.executor.messages import Ended, seal_data, seal_outcome, seal_text, tell
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.security.masking import Masker
 
@@ -56,6 +56,12 @@ def test_log_texts_and_data() -> None:
     assert "NUL" in seal_data("\0", NONE)
 
 
+def told(outcome: Outcome, *, step: int = 0, elapsed_us: int = 0) -> pb.StepOutcome:
+    message = pb.StepOutcome()
+    tell(message, Ended(step, outcome, "1", elapsed_us))
+    return message
+
+
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [
@@ -67,18 +73,18 @@ def test_log_texts_and_data() -> None:
     ],
 )
 def test_every_outcome_has_its_kind(outcome: Outcome, kind: int) -> None:
-    message = to_message(3, outcome, "", 7)
+    message = told(outcome, step=3, elapsed_us=7)
     assert (message.step, message.kind, message.elapsed_us) == (3, kind, 7)
     assert message.HasField("error") == isinstance(outcome, Failed)
 
 
 def test_branches_and_waits_are_told_apart_from_nothing() -> None:
-    assert to_message(0, Succeeded(branch=0), "1", 0).branch_plus_one == 1
-    assert to_message(0, Succeeded(branch=-1), "1", 0).branch_plus_one == 0
-    assert to_message(0, Succeeded(), "1", 0).branch_plus_one == 0
+    assert told(Succeeded(branch=0)).branch_plus_one == 1
+    assert told(Succeeded(branch=-1)).branch_plus_one == 0
+    assert told(Succeeded()).branch_plus_one == 0
     now = Failed(error=StepError(kind=ErrorKind.STATUS, message="m", status=429, retry_after=0.0))
-    message = to_message(0, now, "", 0)
+    message = told(now)
     assert (message.error.status, message.error.retry_after_ms_plus_one) == (429, 1)
     later = Failed(error=StepError(kind=ErrorKind.STATUS, message="m", retry_after=1.5, details={"a": 1}))
-    assert to_message(0, later, "", 0).error.retry_after_ms_plus_one == 1501
-    assert to_message(0, later, "", 0).error.details_json == '{"a":1}'
+    assert told(later).error.retry_after_ms_plus_one == 1501
+    assert told(later).error.details_json == '{"a":1}'

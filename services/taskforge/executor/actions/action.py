@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from taskforge.domain.outcome import Outcome
 from taskforge.domain.workflow import JsonValue, Step
@@ -20,8 +19,7 @@ class LogSink(Protocol):
         """Keep one line; it is masked and stored before the step's outcome is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt of one step, its parameters rendered."""
 
     run: str  #: its id
