@@ -10,6 +10,7 @@ import structlog
 
 from taskforge.domain.workflow import Workflow
 from taskforge.executor.scheduler_client import SchedulerClient
+from taskforge.language.cel import Expression
 from taskforge.language.parse import parse_workflow
 from taskforge.language.plan import StepPlan, plan_workflow
 
@@ -25,12 +26,24 @@ class Definition:
     workflow: Workflow
     plans: tuple[StepPlan, ...]
     watched: tuple[bool, ...]  #: which steps need their time watched; the others never wait for anything
+    names: frozenset[str]  #: what expressions refer to: `inputs`, `steps` …
 
 
 def define(workflow: Workflow) -> Definition:
     """Compile a workflow for running."""
     plans = plan_workflow(workflow)
-    return Definition(workflow=workflow, plans=plans, watched=tuple(_needs_watch(plan) for plan in plans))
+    names = {path[0] for plan in plans for expression in _expressions(plan) for path in expression.paths}
+    return Definition(
+        workflow=workflow,
+        plans=plans,
+        watched=tuple(_needs_watch(plan) for plan in plans),
+        names=frozenset(map(str, names)),
+    )
+
+
+def _expressions(plan: StepPlan) -> list[Expression]:
+    conditions = [condition for condition in (plan.condition, *plan.branches) if condition is not None]
+    return [*conditions, *plan.params.expressions]
 
 
 def _needs_watch(plan: StepPlan) -> bool:
@@ -38,8 +51,7 @@ def _needs_watch(plan: StepPlan) -> bool:
 
     A cheap expression over large data goes to the sandbox as well, which has a limit of its own.
     """
-    conditions = [condition for condition in (plan.condition, *plan.branches) if condition is not None]
-    cheap = plan.params.is_cheap and all(condition.is_cheap for condition in conditions)
+    cheap = all(expression.is_cheap for expression in _expressions(plan))
     return not plan.step.is_pure or "jq" in plan.step.params or not cheap
 
 

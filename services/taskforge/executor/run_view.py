@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
-from uuid import UUID
 
 from taskforge.domain.advance import advance
 from taskforge.domain.outcome import Outcome, StepError
@@ -18,6 +16,8 @@ from taskforge.executor.secrets_cache import Secret
 from taskforge.internal.v1.scheduler_service_pb2 import Grant, KnownStep
 from taskforge.language.plan import StepPlan
 
+_decode = json.JSONDecoder().decode
+
 
 class RunView:
     """The same core as the scheduler's, run on what the grants said.
@@ -27,23 +27,14 @@ class RunView:
 
     def __init__(self, definition: Definition, grant: Grant) -> None:
         self.run_id = grant.lease.run_id
-        self.run_name = str(UUID(bytes=grant.lease.run_id))
+        self.run_name = _uuid_text(grant.lease.run_id)
         self.epoch = grant.epoch  #: steps that wait behind a redriven one were redriven with it
         self.definition = definition
         self.secrets: set[Secret] = set()  #: every secret that was resolved for this run
         self.checked: set[int] = set()  #: steps whose `if` was found to hold
+        self.known: set[int] = set()  #: the steps whose ends and outputs are known here
         self._steps: dict[str, JsonValue] = {}
-        self._context: dict[str, JsonValue] = {
-            "inputs": json.loads(grant.inputs_json or "{}"),
-            "trigger": json.loads(grant.trigger_json or "{}"),
-            "steps": self._steps,
-            "secrets": {},
-            "run": {
-                "id": self.run_name,
-                "workflow": grant.workflow,
-                "created_at": _rfc3339(grant.create_time_us),
-            },
-        }
+        self._context = self._open(grant)
         self._snapshot = Snapshot(workflow=definition.workflow, state=RunState.RUNNING)
         self.absorb(grant)
 
@@ -55,23 +46,17 @@ class RunView:
         """What expressions see; with secrets, only for the step that may use them."""
         return {**self._context, "secrets": secrets} if secrets else self._context
 
-    @property
-    def known(self) -> list[int]:
-        """The steps whose ends and outputs are known here."""
-        return [index for index, view in self._snapshot.steps.items() if view.is_final]
-
     def absorb(self, grant: Grant) -> None:
         """Learn what a grant says, and that its step is leased."""
-        steps = dict(self._snapshot.steps)
+        lease, steps = grant.lease, dict(self._snapshot.steps)
         for known in grant.steps:
             steps[known.step] = _view(known)
-            output = json.loads(known.output_json) if known.output_json else None
-            error = json.loads(known.error_json) if known.error_json else None
+            output = _decode(known.output_json) if known.output_json else None
+            error = _decode(known.error_json) if known.error_json else None
             self._tell(known.step, StepState(known.state), output, error)
-        steps[grant.lease.step] = StepView(
-            state=StepState.RUNNING, attempt=grant.attempt, epoch=grant.epoch, token=grant.lease.token
-        )
-        self._snapshot = replace(self._snapshot, steps=steps)
+        steps[lease.step] = StepView(StepState.RUNNING, attempt=grant.attempt, epoch=grant.epoch, token=lease.token)
+        self.known.discard(lease.step)
+        self._set(steps)
 
     def finish(self, index: int, outcome: Outcome) -> list[int]:
         """Note the leased step's end; the steps that it made ready, in the order of the file."""
@@ -81,8 +66,7 @@ class RunView:
         """Note that the leased step failed for good. Only the scheduler knows whether it is tried again, but should
         this task hear of the run again, it was not.
         """
-        steps = {**self._snapshot.steps, index: StepView(state=StepState.FAILED)}
-        self._snapshot = replace(self._snapshot, steps=steps)
+        self._set({**self._snapshot.steps, index: StepView(StepState.FAILED)})
         self._tell(index, StepState.FAILED, None, _shown(error))
 
     def carry(self, index: int, outcome: Outcome) -> list[int] | None:
@@ -100,6 +84,23 @@ class RunView:
                 self._tell(decision.step, decision.after.state, decision.output, error)
         return sorted(result.queued)
 
+    def _open(self, grant: Grant) -> dict[str, JsonValue]:
+        """What expressions see. What none of this workflow's refers to is not made."""
+        context: dict[str, JsonValue] = {"steps": self._steps, "secrets": {}}
+        names = self.definition.names
+        if "inputs" in names:
+            context["inputs"] = _decode(grant.inputs_json or "{}")
+        if "trigger" in names:
+            context["trigger"] = _decode(grant.trigger_json or "{}")
+        if "run" in names:
+            created_at = _rfc3339(grant.create_time_us)
+            context["run"] = {"id": self.run_name, "workflow": grant.workflow, "created_at": created_at}
+        return context
+
+    def _set(self, steps: Mapping[int, StepView]) -> None:
+        last = self._snapshot
+        self._snapshot = Snapshot(workflow=last.workflow, state=last.state, steps=steps, stop_error=last.stop_error)
+
     def _tell(self, index: int, state: StepState, output: JsonValue, error: JsonValue) -> None:
         entry: dict[str, JsonValue] = {"state": state.value}
         if state is StepState.SUCCEEDED:
@@ -107,6 +108,7 @@ class RunView:
         elif state is StepState.FAILED and error is not None:
             entry["error"] = error
         self._steps[self.definition.workflow.steps[index].id] = entry
+        self.known.add(index)
 
 
 def _view(known: KnownStep) -> StepView:
@@ -117,6 +119,12 @@ def _view(known: KnownStep) -> StepView:
 def _shown(error: StepError) -> JsonValue:
     """An error as expressions see it."""
     return {"kind": error.kind.value, "message": error.message, "status": error.status}
+
+
+def _uuid_text(raw: bytes) -> str:
+    """What `str(UUID(bytes=raw))` says, without making one."""
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _rfc3339(microseconds: int) -> str:

@@ -27,8 +27,8 @@ steps:
 A, ROUTE, YES, NO, LAST = range(5)
 
 
-def definition() -> Definition:
-    workflow = parse_workflow(SOURCE).workflow
+def definition(source: str = SOURCE) -> Definition:
+    workflow = parse_workflow(source).workflow
     assert workflow is not None
     return define(workflow)
 
@@ -43,13 +43,23 @@ def context(view: RunView) -> Any:
 
 
 def test_the_context_is_built_from_the_grant() -> None:
-    view = RunView(definition(), grant(inputs_json='{"x": 1}', trigger_json='{"type": "manual"}'))
+    referring = """
+name: demo
+inputs: {x: {type: integer}}
+steps: [{id: a, transform: {value: "${{ inputs.x }} ${{ trigger.type }} ${{ run.id }}"}}]
+"""
+    view = RunView(definition(referring), grant(inputs_json='{"x": 1}', trigger_json='{"type": "manual"}'))
     found = context(view)
     assert found["inputs"] == {"x": 1}
     assert found["trigger"] == {"type": "manual"}
     assert found["run"]["workflow"] == "demo"
+    assert found["run"]["id"] == "01010101-0101-0101-0101-010101010101"
     assert found["run"]["created_at"] == "2023-11-14T22:13:20.123456Z"
     assert found["secrets"] == {}
+
+
+def test_what_nothing_refers_to_is_not_even_read() -> None:
+    assert set(context(RunView(definition(), grant(inputs_json="not JSON")))) == {"steps", "secrets"}
 
 
 def test_known_steps_show_their_output_or_error_and_nothing_else() -> None:
@@ -64,7 +74,7 @@ def test_known_steps_show_their_output_or_error_and_nothing_else() -> None:
         "route": {"state": "SUCCEEDED", "output": {"branch": 1}},
         "yes": {"state": "SKIPPED"},
     }
-    assert view.known == [A, ROUTE, YES]
+    assert view.known == {A, ROUTE, YES}
     assert view.finish(NO, Succeeded(output=2)) == [LAST]
 
 
@@ -74,7 +84,7 @@ def test_looking_ahead_makes_steps_ready_and_skips_branches() -> None:
     assert view.carry(ROUTE, Succeeded(output={"branch": 0}, branch=0)) == [YES]
     assert context(view)["steps"]["no"] == {"state": "SKIPPED"}
     assert view.carry(YES, Succeeded(output=1)) == [LAST]
-    assert sorted(view.known) == [A, ROUTE, YES, NO]
+    assert view.known == {A, ROUTE, YES, NO}
 
 
 def test_an_effect_is_never_carried() -> None:
@@ -86,12 +96,15 @@ def test_an_effect_is_never_carried() -> None:
 def test_a_failure_is_remembered_in_case_the_run_goes_on_here() -> None:
     view = RunView(definition(), grant())
     view.fail(A, StepError(kind=ErrorKind.STATUS, message="no", status=500))
+    assert view.known == {A}
     view.absorb(grant(ROUTE))
     assert context(view)["steps"]["a"] == {
         "state": "FAILED",
         "error": {"kind": "status", "message": "no", "status": 500},
     }
-    assert view.known == [A]
+    assert view.known == {A}
+    view.absorb(grant(A))  # it is tried again after all
+    assert view.known == set()
 
 
 def test_secrets_are_seen_by_the_step_that_may_use_them_only() -> None:
