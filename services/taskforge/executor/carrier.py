@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from time import monotonic
 
 import structlog
 
@@ -149,7 +150,7 @@ class Carrier:
             await self._logs.append(lines, holding)
         accepts = self.accepts_more and run is not None and not isinstance(stretch.first.outcome, Released)
         message = stretch.to_message(accept_next=accepts, known=run.known if run is not None else ())
-        asked_at = asyncio.get_running_loop().time()
+        asked_at = monotonic()
         result = await self._complete(message, holding)
         count_stretch(pb.StretchResult.Kind.Name(result.kind))
         if result.kind == pb.StretchResult.KIND_REJECTED:

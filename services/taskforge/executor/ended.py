@@ -8,7 +8,7 @@ it, so that it is neither granted again nor kept alive.
 
 from __future__ import annotations
 
-import asyncio
+from time import monotonic
 
 from taskforge.executor.scheduler_client import ANSWER_SECONDS
 from taskforge.internal.v1.scheduler_service_pb2 import Lease
@@ -53,19 +53,20 @@ class _Memory:
         self._all: dict[_Step, tuple[int, float]] = {}
 
     def add(self, lease: Lease, seconds: float) -> None:
+        now = monotonic()
+        self._forget(now)
         if self.token(lease) <= lease.token:
             key = (lease.run_id, lease.step)
             self._all.pop(key, None)  # the oldest stay in front
-            self._all[key] = (lease.token, asyncio.get_running_loop().time() + seconds)
+            self._all[key] = (lease.token, now + seconds)
 
     def token(self, lease: Lease) -> int:
         """The token of this step's latest lease; lower than any if none is remembered."""
-        self._forget(asyncio.get_running_loop().time())
         found = self._all.get((lease.run_id, lease.step))
-        return found[0] if found is not None else -1
+        return found[0] if found is not None and found[1] > monotonic() else -1
 
     def leases(self) -> list[Lease]:
-        self._forget(asyncio.get_running_loop().time())
+        self._forget(monotonic())
         return [Lease(run_id=run_id, step=step, token=token) for (run_id, step), (token, _) in self._all.items()]
 
     def _forget(self, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from time import monotonic
 
 import structlog
 
@@ -46,7 +47,7 @@ class Heartbeat:
         if not held:
             return True
         await reach(Point.RENEWING)
-        asked_at = asyncio.get_running_loop().time()
+        asked_at = monotonic()
         try:
             results = await self._scheduler.renew([lease for _, lease in held], timeout=max(self._interval, 1.0))
         except TaskforgeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -50,7 +51,7 @@ class Holding:
         self.renewed(asked_at=asked_at)
 
     def renewed(self, *, asked_at: float) -> None:
-        """The lease is good for its full length again, counted from when it was asked for, on the event loop's clock.
+        """The lease is good for its full length again, counted from when it was asked for, on the monotonic clock.
 
         The answer may have been long under way, or this process asleep since it came: the database began to count
         some time after the question.
@@ -60,7 +61,7 @@ class Holding:
     @property
     def has_run_out(self) -> bool:
         """Whether the lease may be gone: the database has not taken it away before."""
-        return asyncio.get_running_loop().time() > self.good_until
+        return monotonic() > self.good_until
 
     async def about_to_act(self) -> None:
         """The last moment before an outside effect: whoever slept for longer than the lease must not have it."""
@@ -132,7 +133,7 @@ class Holdings:
         return [*(holding.lease for holding in self._all), *self.given_up]
 
     def add(self, grant: Grant, *, asked_at: float) -> Holding | None:
-        """Hold a new lease; None if it is held already, or was. `asked_at` is on the event loop's clock."""
+        """Hold a new lease; None if it is held already, or was. `asked_at` is on the monotonic clock."""
         if not self._displace(grant.lease):
             return None
         holding = Holding(grant, asked_at=asked_at)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from taskforge.domain.outcome import ErrorKind
 from taskforge.executor.faults import fault
@@ -51,7 +51,7 @@ class SecretCache:
 
     async def resolve(self, names: Iterable[str]) -> list[Secret]:
         """The secrets of these names. Raises StepFault when one is missing or does not open; may raise Unavailable."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         secrets = []
         for name in names:
             expires, kept = self._kept.get(name, (0.0, None))
@@ -76,7 +76,7 @@ class SecretCache:
 
     async def _read(self, names: Sequence[str]) -> Sequence[Secret | _Unusable]:
         sealed = {secret.name: secret for secret in await self._scheduler.read_secrets(sorted(set(names)))}
-        expires = asyncio.get_running_loop().time() + KEEP_SECONDS
+        expires = monotonic() + KEEP_SECONDS
         found: list[Secret | _Unusable] = []
         for name in names:
             if name not in sealed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 
 import structlog
 
@@ -83,7 +84,7 @@ class Worker:
     @property
     def is_hearing(self) -> bool:
         """Whether the scheduler has answered lately, or there is no room to ask for more."""
-        heard = asyncio.get_running_loop().time() - self._heard_at < DEAF_SECONDS
+        heard = monotonic() - self._heard_at < DEAF_SECONDS
         return not self._failures and (heard or self._free <= 0)
 
     async def tick(self) -> None:
@@ -92,7 +93,7 @@ class Worker:
         hints = self._take_hints(limit)
         poll = self._seconds_to_poll <= 0
         self._claiming = len(hints)
-        asked_at = asyncio.get_running_loop().time()
+        asked_at = monotonic()
         try:
             held = self._holdings.known if poll else self._holdings.given_up
             grants = await self._scheduler.claim(hints, poll=poll, limit=limit, held=held)
@@ -115,7 +116,7 @@ class Worker:
     def _seconds_to_poll(self) -> float:
         interval = SAFETY_SECONDS if self._consumer.healthy else POLL_SECONDS * self._jitter
         due = self._polled_at if self._poll_at_once else self._polled_at + interval
-        return due - asyncio.get_running_loop().time()
+        return due - monotonic()
 
     def _wake(self) -> None:
         self._work.set()
@@ -138,7 +139,7 @@ class Worker:
 
     def _answered(self, granted: int, *, poll: bool, limit: int) -> None:
         CLAIMED.observe(granted)
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = monotonic()
         self._failures = 0
         if poll:
             self._polled_at = self._heard_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 import pytest
 
@@ -16,12 +17,8 @@ def grant(step: int = 0, token: int = 1, lease_seconds: float = 30.0) -> pb.Gran
     return pb.Grant(lease=lease, lease_milliseconds=int(lease_seconds * 1000))
 
 
-def loop_time() -> float:
-    return asyncio.get_running_loop().time()
-
-
 def held(one: pb.Grant) -> Holding:
-    return Holding(one, asked_at=loop_time())
+    return Holding(one, asked_at=monotonic())
 
 
 async def work(holding: Holding, begun: asyncio.Event) -> str:
@@ -84,18 +81,18 @@ async def test_a_deadline_inside_is_still_a_deadline() -> None:
 async def test_a_new_lease_forgets_what_was_said_about_the_old_one_but_not_that_the_executor_leaves() -> None:
     holding = held(grant())
     holding.interrupt(Signal.LOST)
-    holding.take(grant(1), asked_at=loop_time())
+    holding.take(grant(1), asked_at=monotonic())
     assert holding.signal is None
     holding.interrupt(Signal.RELEASE)
-    holding.take(grant(2), asked_at=loop_time())
+    holding.take(grant(2), asked_at=monotonic())
     assert holding.signal is Signal.RELEASE
 
 
 async def test_a_lease_is_held_once() -> None:
     holdings = Holdings()
-    holding = holdings.add(grant(), asked_at=loop_time())
+    holding = holdings.add(grant(), asked_at=monotonic())
     assert holding is not None
-    assert holdings.add(grant(), asked_at=loop_time()) is None
+    assert holdings.add(grant(), asked_at=monotonic()) is None
     assert len(holdings) == 1
     assert holdings.holds(b"\x01" * 16, 0)
     holdings.drop(holding)
@@ -105,8 +102,8 @@ async def test_a_lease_is_held_once() -> None:
 
 async def test_a_newer_lease_of_the_same_step_means_that_the_older_is_lost() -> None:
     holdings = Holdings()
-    old = holdings.add(grant(token=1), asked_at=loop_time())
-    new = holdings.add(grant(token=2), asked_at=loop_time())
+    old = holdings.add(grant(token=1), asked_at=monotonic())
+    new = holdings.add(grant(token=2), asked_at=monotonic())
     assert old is not None
     assert new is not None
     assert old.signal is Signal.LOST
@@ -116,11 +113,11 @@ async def test_a_newer_lease_of_the_same_step_means_that_the_older_is_lost() -> 
 
 async def test_a_continuation_that_another_task_holds_is_left_to_it() -> None:
     holdings = Holdings()
-    one, other = holdings.add(grant(0), asked_at=loop_time()), holdings.add(grant(1), asked_at=loop_time())
+    one, other = holdings.add(grant(0), asked_at=monotonic()), holdings.add(grant(1), asked_at=monotonic())
     assert one is not None
     assert other is not None
-    assert not holdings.move(one, grant(1), asked_at=loop_time())
-    assert holdings.move(one, grant(2), asked_at=loop_time())
+    assert not holdings.move(one, grant(1), asked_at=monotonic())
+    assert holdings.move(one, grant(2), asked_at=monotonic())
     assert not holdings.holds(b"\x01" * 16, 0)
 
 
@@ -128,12 +125,12 @@ async def test_shorter_leases_wake_the_heartbeat_and_ends_free_slots() -> None:
     holdings = Holdings()
     freed: list[int] = []
     holdings.when_free(lambda: freed.append(len(holdings)))
-    holding = holdings.add(grant(0, lease_seconds=30), asked_at=loop_time())
+    holding = holdings.add(grant(0, lease_seconds=30), asked_at=monotonic())
     assert holdings.shortened.is_set()
     holdings.shortened.clear()
-    holdings.add(grant(1, lease_seconds=30), asked_at=loop_time())
+    holdings.add(grant(1, lease_seconds=30), asked_at=monotonic())
     assert not holdings.shortened.is_set()
-    holdings.add(grant(2, lease_seconds=3), asked_at=loop_time())
+    holdings.add(grant(2, lease_seconds=3), asked_at=monotonic())
     assert holdings.shortened.is_set()
     assert holdings.lease_seconds == 3
     assert holding is not None
@@ -148,37 +145,36 @@ async def test_a_lease_runs_out_by_the_clock() -> None:
 
 async def test_what_has_ended_is_not_begun_again_by_an_answer_that_comes_late() -> None:
     holdings = Holdings()
-    holding = holdings.add(grant(0), asked_at=loop_time())
+    holding = holdings.add(grant(0), asked_at=monotonic())
     assert holding is not None
     holding.settled = True
-    assert holdings.move(holding, grant(1), asked_at=loop_time())
-    assert holdings.add(grant(0), asked_at=loop_time()) is None
+    assert holdings.move(holding, grant(1), asked_at=monotonic())
+    assert holdings.add(grant(0), asked_at=monotonic()) is None
     holding.settled = True
     holdings.drop(holding)
-    other = holdings.add(grant(2), asked_at=loop_time())
+    other = holdings.add(grant(2), asked_at=monotonic())
     assert other is not None
-    assert holdings.add(grant(1), asked_at=loop_time()) is None
-    assert not holdings.move(other, grant(1), asked_at=loop_time())
+    assert holdings.add(grant(1), asked_at=monotonic()) is None
+    assert not holdings.move(other, grant(1), asked_at=monotonic())
     assert holdings.known == [other.lease]
 
 
 async def test_a_later_lease_of_a_step_that_has_ended_is_another_one() -> None:
     holdings = Holdings()
-    old, new = holdings.add(grant(token=1), asked_at=loop_time()), holdings.add(grant(token=2), asked_at=loop_time())
+    old, new = holdings.add(grant(token=1), asked_at=monotonic()), holdings.add(grant(token=2), asked_at=monotonic())
     assert old is not None
     assert new is not None
     holdings.drop(new)
     holdings.drop(old)  # it ends after the one that took its place, which is not forgotten for that
-    assert holdings.add(grant(token=2), asked_at=loop_time()) is None
-    assert holdings.add(grant(token=3), asked_at=loop_time()) is not None
+    assert holdings.add(grant(token=2), asked_at=monotonic()) is None
+    assert holdings.add(grant(token=3), asked_at=monotonic()) is not None
 
 
 async def test_what_was_given_up_is_named_until_it_has_surely_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    now = loop.time()
-    monkeypatch.setattr(loop, "time", lambda: now)
+    now = monotonic()
+    monkeypatch.setattr("taskforge.executor.ended.monotonic", lambda: now)
     holdings = Holdings()
-    settled, given_up = holdings.add(grant(0), asked_at=loop_time()), holdings.add(grant(1), asked_at=loop_time())
+    settled, given_up = holdings.add(grant(0), asked_at=monotonic()), holdings.add(grant(1), asked_at=monotonic())
     assert settled is not None
     assert given_up is not None
     settled.settled = True
@@ -188,22 +184,22 @@ async def test_what_was_given_up_is_named_until_it_has_surely_run_out(monkeypatc
 
     now += 30 + 2 * ANSWER_SECONDS - 1
     assert holdings.known == [given_up.lease]
-    assert holdings.add(grant(0), asked_at=loop_time()) is not None  # no answer takes that long
-    assert holdings.add(grant(1), asked_at=loop_time()) is None
+    assert holdings.add(grant(0), asked_at=monotonic()) is not None  # no answer takes that long
+    assert holdings.add(grant(1), asked_at=monotonic()) is None
     now += 2
     assert holdings.given_up == []
 
 
 async def test_a_lease_counts_from_when_it_was_asked_for() -> None:
-    assert not Holding(grant(lease_seconds=30), asked_at=loop_time() - 29).has_run_out
-    assert Holding(grant(lease_seconds=30), asked_at=loop_time() - 31).has_run_out
+    assert not Holding(grant(lease_seconds=30), asked_at=monotonic() - 29).has_run_out
+    assert Holding(grant(lease_seconds=30), asked_at=monotonic() - 31).has_run_out
     holding = held(grant(lease_seconds=30))
-    holding.renewed(asked_at=loop_time() - 31)
+    holding.renewed(asked_at=monotonic() - 31)
     assert holding.has_run_out
 
 
 async def test_whoever_slept_for_longer_than_the_lease_does_not_act() -> None:
-    holding = Holding(grant(lease_seconds=30), asked_at=loop_time() - 31)
+    holding = Holding(grant(lease_seconds=30), asked_at=monotonic() - 31)
     ended = []
 
     async def act() -> None:
