@@ -1,7 +1,13 @@
-"""Compiled revisions. They are immutable, so only which one is current is ever asked again."""
+"""Compiled revisions. They are immutable, so only which one is current is ever asked again.
+
+Which one is current is remembered for a moment, here and in other gateways. So whoever changes it keeps the answer back
+until none of them can remember what was before: a start that comes after that answer gets what was applied.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +22,9 @@ from taskforge.runtime.batcher import Batcher
 from taskforge.store.definitions import CurrentRevision, Definitions, workflow_not_found
 
 _CAPACITY = 2_000
+#: Counted from before the database is asked. Long for a thousand starts a second, short for who applies a definition.
+_FRESH_SECONDS = 0.05
+_SETTLE_SECONDS = 0.06  #: longer, because timers are inexact and no two clocks run alike
 
 log = structlog.get_logger()
 
@@ -37,6 +46,7 @@ class Revisions:
         self._definitions = definitions
         self._compiler = compiler
         self._compiled: OrderedDict[UUID, CompiledRevision] = OrderedDict()
+        self._current: dict[str, tuple[float, CurrentRevision]] = {}  #: each with until when it may be used
         self._lookups: Batcher[str, CurrentRevision] = Batcher("current_revisions", self._look_up)
 
     async def current(self, name: str) -> tuple[CompiledRevision, Workflow]:
@@ -46,7 +56,7 @@ class Revisions:
             NotFound: WORKFLOW_NOT_FOUND.
             InvalidArgument: WORKFLOW_INVALID, if this version cannot compile it.
         """
-        found = await self._lookups.submit(name)
+        found = self._remembered(name) or await self._lookups.submit(name)
         revision = await self.get(found.revision_id)
         if revision is None:
             raise workflow_not_found(name)
@@ -57,6 +67,10 @@ class Revisions:
                 hint=f"check it with `taskforge workflow validate`, and apply it again: workflows/{name}",
             )
         return revision, revision.workflow
+
+    async def settle(self) -> None:
+        """Wait, after a change of definitions was committed, until no gateway starts runs of what was before."""
+        await asyncio.sleep(_SETTLE_SECONDS)
 
     async def get(self, revision_id: UUID) -> CompiledRevision | None:
         """A revision by its id; None if there is no such revision."""
@@ -78,6 +92,14 @@ class Revisions:
             self._compiled.popitem(last=False)
         return revision
 
+    def _remembered(self, name: str) -> CurrentRevision | None:
+        good_until, revision = self._current.get(name, (0.0, None))
+        return revision if time.monotonic() < good_until else None
+
     async def _look_up(self, names: Sequence[str]) -> Sequence[CurrentRevision | TaskforgeError]:
+        good_until = time.monotonic() + _FRESH_SECONDS
         found = await self._definitions.current(sorted(set(names)))
+        if len(self._current) > _CAPACITY:
+            self._current.clear()
+        self._current.update((name, (good_until, revision)) for name, revision in found.items())
         return [found.get(name) or workflow_not_found(name) for name in names]

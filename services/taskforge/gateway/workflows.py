@@ -31,7 +31,10 @@ class WorkflowService(WorkflowServiceServicer):
         self, request: pb.ApplyWorkflowsRequest, context: Context
     ) -> pb.ApplyWorkflowsResponse:
         """Check and store definitions, all of them or none."""
-        return await self._applier.apply(request)
+        response = await self._applier.apply(request)
+        if not request.validate_only:
+            await self._revisions.settle()
+        return response
 
     async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> workflow_pb2.Workflow:  # noqa: N802
         """Read a workflow with its current definition, or an earlier one."""
@@ -60,4 +63,5 @@ class WorkflowService(WorkflowServiceServicer):
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> Empty:  # noqa: N802
         """Delete a workflow with its schedules and webhooks."""
         await self._definitions.delete(parse_workflow(request.name), force=request.force, actor=caller.get())
+        await self._revisions.settle()
         return Empty()

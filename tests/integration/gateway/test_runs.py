@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from taskforge.runtime.ids import new_id
 from taskforge.v1 import run_pb2
 from taskforge.v1 import run_service_pb2 as pb
+from taskforge.v1.workflow_service_pb2 import DeleteWorkflowRequest
 from tests.support.engine import Engine, failed, stretch, succeeded
 from tests.support.gateway import Api, Platform
 
@@ -167,6 +170,18 @@ async def test_a_start_gets_the_revision_that_was_applied_last(api: Api) -> None
         await api.apply(CHAIN.replace("default: 1}", f"default: {number}}}"))
         run = await api.start("demo")
         assert (run.revision, run.inputs["count"]) == (number, number)
+
+
+async def test_a_start_at_another_gateway_gets_it_too(api: Api, platform: Platform, folder: Path) -> None:
+    elsewhere = replace(platform, folder=folder / "2")
+    elsewhere.folder.mkdir()
+    async with elsewhere.scheduler(), elsewhere.gateway() as other:
+        for number in range(1, 6):
+            await api.apply(CHAIN.replace("default: 1}", f"default: {number}}}"))
+            assert (await other.start("demo")).revision == number
+        await api.call(api.workflows.DeleteWorkflow, DeleteWorkflowRequest(name="workflows/demo", force=True))
+        refusal = await other.refused(other.runs.StartRun, pb.StartRunRequest(workflow="workflows/demo"))
+        assert refusal.reason == "WORKFLOW_NOT_FOUND"
 
 
 @pytest.mark.parametrize(
