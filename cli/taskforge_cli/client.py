@@ -25,6 +25,8 @@ CALL_SECONDS = 30.0
 MAX_PAGE = 500
 _PACKAGE = "taskforge.v1"
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+#: A connection that says nothing is tried after this long, and given up when it stays silent for as long again.
+_SILENCE_MS = 10_000
 _FORBIDDEN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
@@ -35,7 +37,9 @@ class Client:
         self.server = server
         options = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_time_ms", _SILENCE_MS),
+            ("grpc.keepalive_timeout_ms", _SILENCE_MS),
+            ("grpc.http2.ping_timeout_ms", _SILENCE_MS),  # a minute by default, whatever the line above says
             # A proxy of the environment is for the outside world.
             ("grpc.enable_http_proxy", 0 if server.is_local else 1),
         ]

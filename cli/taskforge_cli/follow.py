@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FRAMES_PER_SECOND = 8
 _GIVE_UP_SECONDS = 60.0
+#: A stream that was lost on the way looks like a run of which there is no news, so it is asked for again now and then.
+_NO_NEWS_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 4.0
 _SIGNS = "✓✗├│└·"
@@ -176,8 +178,10 @@ class _Watch:
     def run(self) -> Run:
         pause, lost_since = _FIRST_PAUSE_SECONDS, 0.0
         while True:
+            is_heard = False
             try:
                 for answer in self._open():
+                    is_heard = True
                     pause, lost_since = _FIRST_PAUSE_SECONDS, 0.0
                     self._name = answer.run.name
                     self._view.show(answer.run)
@@ -186,6 +190,8 @@ class _Watch:
                 reason = "the server ended the stream"
             except CliError as error:
                 self._check(error)
+                if is_heard and error.exit_code is ExitCode.TIMEOUT:
+                    continue
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > _GIVE_UP_SECONDS:
                     raise
@@ -199,9 +205,11 @@ class _Watch:
             self._stream.cancel()
 
     def _open(self) -> Stream[WatchRunResponse]:
-        left = None if self._deadline is None else max(0.001, self._deadline - time.monotonic())
+        seconds = _NO_NEWS_SECONDS
+        if self._deadline is not None:
+            seconds = min(seconds, max(0.001, self._deadline - time.monotonic()))
         request = WatchRunRequest(name=self._name)
-        self._stream = self._client.stream("RunService/WatchRun", request, WatchRunResponse, timeout=left)
+        self._stream = self._client.stream("RunService/WatchRun", request, WatchRunResponse, timeout=seconds)
         return self._stream
 
     def _check(self, error: CliError) -> None:
@@ -210,5 +218,5 @@ class _Watch:
             run = short(last_part(self._name))
             hints = [f"wait on with: taskforge run watch {run}", f"or stop it: taskforge run cancel {run}"]
             raise CliError("WAIT_TIMED_OUT", f"run {run} has not ended in time; it goes on", hints=hints) from error
-        if error.exit_code is not ExitCode.UNREACHABLE:
+        if error.exit_code not in (ExitCode.UNREACHABLE, ExitCode.TIMEOUT):
             raise error
