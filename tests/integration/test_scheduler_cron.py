@@ -12,6 +12,7 @@ import pytest
 
 from taskforge.domain.workflow import CronTrigger, Overlap
 from taskforge.runtime.ids import new_id
+from taskforge.scheduler.cron import LIMIT
 from taskforge.scheduler.ticks import AT_ONCE
 from taskforge.store.trigger_json import to_json
 from tests.support.engine import Engine
@@ -82,6 +83,24 @@ async def test_many_schedulers_fire_a_tick_once(engine: Engine) -> None:
     await asyncio.gather(*(engine.cron.fire_due() for _ in range(5)))
     assert await outcomes(engine) == ["FIRED"]
     assert len(await engine.fetch("SELECT 1 FROM runs")) == 1
+
+
+async def test_more_than_one_transaction_takes_fires_once_each(engine: Engine) -> None:
+    await schedule(engine)
+    count = 3 * LIMIT + 7
+    await engine.execute(
+        "INSERT INTO triggers (trigger_id, workflow, id, kind, revision_id, path_key, definition)"
+        " SELECT gen_random_uuid(), workflow, id || n, kind, revision_id, path_key, definition"
+        " FROM triggers, generate_series(2, $1::integer) AS n",
+        count,
+    )
+    await engine.cron.reconcile()
+    await back(engine, 0)
+    assert await engine.cron.tick() >= count  # a schedule whose next instant came in between is due again
+    fired = await engine.fetch("SELECT count(*), count(DISTINCT run_id) FROM ticks WHERE outcome = 'FIRED'")
+    runs = await engine.fetch("SELECT count(*) FROM runs")
+    assert fired[0][0] == fired[0][1] == runs[0][0] >= count
+    assert len(await engine.fetch("SELECT DISTINCT trigger_id FROM ticks")) == count
 
 
 async def test_a_tick_that_exists_fires_nothing(engine: Engine) -> None:

@@ -38,10 +38,7 @@ def next_fire(trigger: CronTrigger, after: datetime) -> datetime | None:
     """The first fire strictly after an instant, in UTC; None if there is none within nine years."""
     if trigger.cron is None:
         return _next_interval(trigger.every or 0.0, after)
-    pattern = parse_cron(trigger.cron)
-    zone = _zone(trigger.timezone)
-    after = after.astimezone(UTC)
-    return _next_fixed(pattern, zone, after) if pattern.is_fixed else _next_running(pattern, zone, after)
+    return _next_cron(trigger.cron, trigger.timezone, after.astimezone(UTC))
 
 
 def fires_between(trigger: CronTrigger, start: datetime, end: datetime, limit: int) -> list[datetime]:
@@ -84,6 +81,14 @@ def check_timezone(name: str) -> CronError | None:
 @lru_cache(maxsize=1024)
 def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
+
+
+@lru_cache(maxsize=4096)
+def _next_cron(text: str, timezone: str, after: datetime) -> datetime | None:
+    """What is due at the same instant mostly has the same pattern: thousands of schedules ask one question."""
+    pattern = parse_cron(text)
+    zone = _zone(timezone)
+    return _next_fixed(pattern, zone, after) if pattern.is_fixed else _next_running(pattern, zone, after)
 
 
 def _next_interval(every: float, after: datetime) -> datetime | None:

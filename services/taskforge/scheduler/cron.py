@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter as Metric
 
 from taskforge.domain.errors import TaskforgeError
 from taskforge.domain.schedule import TickOutcome, next_fire
@@ -29,11 +32,13 @@ from taskforge.store.trigger_json import cron_from_json
 
 FILE = "schedules"
 LIMIT = 500  #: schedules that one transaction fires
+SIDE_BY_SIDE = 2  #: such transactions while much is due
+LOOK_SECONDS = 1.0  #: between two looks for changed triggers, while much is due
 FOLLOW_LIMIT = 2_000  #: schedules that one transaction makes or changes
 
 T = TypeVar("T")
 _Change = tuple[datetime | None, int]
-_TICKS = Counter("taskforge_ticks", "Ticks of schedules by what became of them.", ["outcome"])
+_TICKS = Metric("taskforge_ticks", "Ticks of schedules by what became of them.", ["outcome"])
 
 log = structlog.get_logger()
 
@@ -66,12 +71,27 @@ class Cron:
     async def tick(self) -> int:
         """Follow changed definitions, and fire what is due. Returns how many schedules were due."""
         fired = 0
+        follows, looked_at = False, 0.0
         while True:
-            follows = await self.reconcile()
-            count = await self.fire_due()
+            # To look costs the more the more triggers there are, and firing them all takes many transactions.
+            if not follows or time.monotonic() - looked_at > LOOK_SECONDS:
+                follows, looked_at = await self.reconcile(), time.monotonic()
+            count = await self._fire_much()
             fired += count
             if follows and count < LIMIT:
                 return fired
+
+    async def _fire_much(self) -> int:
+        """Fire what is due, much of it while the database is busy with more. Less than LIMIT: that was all."""
+        count = await self.fire_due()
+        if count < LIMIT:
+            return count
+        counts = await asyncio.gather(*(self.fire_due() for _ in range(SIDE_BY_SIDE)), return_exceptions=True)
+        for result in counts:
+            if isinstance(result, BaseException):
+                raise result
+            count += result
+        return count
 
     async def seconds_to_next_fire(self) -> float | None:
         """How long until the next tick; negative: overdue; None: there is no schedule."""
@@ -193,8 +213,8 @@ async def _insert_ticks(connection: Connection, due: Sequence[Due]) -> dict[UUID
     )
     written = {(row["trigger_id"], row["nominal_at"]) for row in rows}
     ours = [tick for tick in all_ticks if (tick.trigger_id, tick.nominal_at) in written]
-    for tick in ours:
-        _TICKS.labels(tick.outcome.lower()).inc()
+    for outcome, count in Counter(tick.outcome for tick in ours).items():
+        _TICKS.labels(outcome.lower()).inc(count)
     return {tick.trigger_id: tick for tick in ours if tick.outcome is TickOutcome.FIRED}
 
 
