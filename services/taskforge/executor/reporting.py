@@ -26,9 +26,9 @@ class Completer:
     """Reports stretches. The answer is definite; without one the lease is gone."""
 
     def __init__(self, scheduler: SchedulerClient) -> None:
-        # Two calls under way: while the scheduler commits one batch, the next one is on its way to it.
+        # One call under way: the next one fills meanwhile, and both sides pay more for a call than for what is in it.
         self._batcher: Batcher[pb.Stretch, pb.StretchResult] = Batcher(
-            "report_stretches", scheduler.complete, max_items=100, concurrency=2
+            "report_stretches", scheduler.complete, max_items=100
         )
 
     async def complete(self, stretch: pb.Stretch, holding: Holding) -> pb.StretchResult:
