@@ -53,17 +53,17 @@ def look_up(path: Path, context: Mapping[str, JsonValue]) -> JsonValue:
     """The value at a path. Raises PathError."""
     value: JsonValue = context
     for depth, part in enumerate(path):
-        value = _child(value, part)
+        value = value.get(part, _MISSING) if type(value) is dict else _child(value, part)
         if value is _MISSING:
             raise PathError(explain_missing(path, depth, context))
     return value
 
 
 def _child(value: JsonValue, part: str | int) -> JsonValue:
-    if isinstance(value, dict):
-        return value.get(part, _MISSING) if isinstance(part, str) else _MISSING
-    if isinstance(value, list) and isinstance(part, int):
-        return value[part] if part < len(value) else _MISSING
+    if type(value) is dict:
+        return value.get(part, _MISSING)
+    if type(value) is list:
+        return value[part] if isinstance(part, int) and part < len(value) else _MISSING
     return value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
 
 
@@ -74,10 +74,10 @@ def prune(paths: Iterable[Path], context: Mapping[str, JsonValue]) -> dict[str, 
         source: JsonValue = context
         target = pruned
         for depth, part in enumerate(path):
-            found = _child(source, part)
-            if found is _MISSING or not isinstance(part, str):
+            found = source.get(part, _MISSING) if type(source) is dict else _child(source, part)
+            if found is _MISSING or type(part) is not str:
                 break
-            last = depth == len(path) - 1 or isinstance(path[depth + 1], int) or not isinstance(found, dict)
+            last = type(found) is not dict or depth == len(path) - 1 or type(path[depth + 1]) is int
             if last:
                 target[part] = found
                 break
@@ -172,9 +172,9 @@ def measure(paths: Iterable[Path], context: Mapping[str, JsonValue], budget: int
     for path in paths:
         value: JsonValue = context
         for part in path:
-            if isinstance(part, int):
+            if type(part) is int:
                 break
-            value = _child(value, part)
+            value = value.get(part, _MISSING) if type(value) is dict else _child(value, part)
         pending = [value]
         while pending:
             node = pending.pop()

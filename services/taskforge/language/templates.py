@@ -82,14 +82,21 @@ class _Text(Template):
 
 
 class _Object(Template):
-    __slots__ = ("_members",)
+    __slots__ = ("_constants", "_open")
 
     def __init__(self, members: dict[str, Template]) -> None:
         super().__init__(_all_expressions(members.values()))
-        self._members = members
+        # In the order of the file, with nothing where something is to be rendered.
+        self._constants = {
+            key: member._value if isinstance(member, _Constant) else None for key, member in members.items()
+        }
+        self._open = [(key, member) for key, member in members.items() if not isinstance(member, _Constant)]
 
     def _render(self, context: Mapping[str, JsonValue], known: Mapping[str, JsonValue]) -> JsonValue:
-        return {key: member._render(context, known) for key, member in self._members.items()}
+        rendered = self._constants.copy()
+        for key, member in self._open:
+            rendered[key] = member._render(context, known)
+        return rendered
 
 
 class _List(Template):
