@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from json.encoder import c_encode_basestring, c_make_encoder  # type: ignore[attr-defined]
 
 from taskforge.domain.workflow import JsonValue
 
@@ -22,6 +23,8 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _ALLOWED = _SCALARS | {dict, list}
 _KEYS = frozenset({str})
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+# What `_encoder.encode` makes anew for every value, which costs more than to encode a small one.
+_chunks = c_make_encoder(None, _encoder.default, c_encode_basestring, None, ":", ",", False, False, False)
 _canonical = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, sort_keys=True, separators=(",", ":")
 )
@@ -62,7 +65,7 @@ def encode_checked(value: JsonValue, limits: JsonLimits = STORED) -> bytes | lis
     if sound is None:
         return [oversize]
     try:
-        encoded = _encoder.encode(value).encode() if sound else b""
+        encoded = "".join(_chunks(value, 0)).encode() if sound else b""
     except ValueError:  # NaN, an infinity, a lone surrogate, or an integer too long to print
         sound = False
     # A quick look that may be wrong (the text \u0000 is harmless once its backslash is escaped), then a careful one.
