@@ -107,6 +107,7 @@ class Holdings:
         self.lease_seconds: float | None = None  #: the shortest lease granted so far
         self.shortened = asyncio.Event()  #: set when leases turn out to be shorter than any before
         self._on_free: Callable[[], None] = lambda: None
+        HELD.set_function(self._all.__len__)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -139,7 +140,6 @@ class Holdings:
         holding = Holding(grant, asked_at=asked_at)
         self._all.add(holding)
         self._keep(holding)
-        HELD.set(len(self._all))
         return holding
 
     def move(self, holding: Holding, grant: Grant, *, asked_at: float) -> bool:
@@ -155,7 +155,6 @@ class Holdings:
         """The work is over."""
         self._forget(holding)
         self._all.discard(holding)
-        HELD.set(len(self._all))
         self._on_free()
 
     def _displace(self, lease: Lease) -> bool:

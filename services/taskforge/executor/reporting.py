@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ class Completer:
         self._batcher: Batcher[pb.Stretch, pb.StretchResult] = Batcher(
             "report_stretches", scheduler.complete, max_items=100
         )
+        self._tells_answers = log.is_enabled_for(logging.DEBUG)
 
     async def complete(self, stretch: pb.Stretch, holding: Holding) -> pb.StretchResult:
         """Report a stretch. Raises LeaseLost.
@@ -57,15 +59,19 @@ class Completer:
                     refused = pb.ItemError(reason=error.reason, message=error.message)
                     return pb.StretchResult(kind=pb.StretchResult.KIND_REJECTED, error=refused)
             else:
-                seconds = round(time.monotonic() - asked_at, 6)
-                answer = _KIND.Name(result.kind)
-                log.debug("stretch_answered", **lease_fields(stretch.lease), answer=answer, asks=asks, seconds=seconds)
+                if self._tells_answers:
+                    _tell_answer(stretch, result, asks=asks, seconds=time.monotonic() - asked_at)
                 return result
             await asyncio.sleep(pause_seconds(refusals))
 
     async def drain(self) -> None:
         """Wait until nothing is under way."""
         await self._batcher.drain()
+
+
+def _tell_answer(stretch: pb.Stretch, result: pb.StretchResult, *, asks: int, seconds: float) -> None:
+    fields = lease_fields(stretch.lease)
+    log.debug("stretch_answered", **fields, answer=_KIND.Name(result.kind), asks=asks, seconds=round(seconds, 6))
 
 
 class LogWriter:

@@ -7,8 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from yarl import URL
@@ -28,8 +27,7 @@ _NO_BODY_MEANT = frozenset({"GET", "HEAD", "OPTIONS"})
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(NamedTuple):
     """Which execution a request belongs to: what receivers trace it and tell repetitions by."""
 
     run: str
@@ -59,8 +57,7 @@ class Identity:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """One request of a step; redirects make others of it."""
 
     method: str
@@ -110,7 +107,7 @@ class Request:
         if to_get:
             headers = {name: value for name, value in headers.items() if not name.startswith("content-")}
         method, body = ("GET", None) if to_get else (self.method, self.body)
-        return replace(self, method=method, url=url, headers=headers, body=body)
+        return self._replace(method=method, url=url, headers=headers, body=body)
 
 
 def is_for_one_origin(name: str) -> bool:
@@ -121,7 +118,7 @@ def is_for_one_origin(name: str) -> bool:
 def build_request(params: Mapping[str, JsonValue], identity: Identity) -> Request:
     """Build the request. Raises StepFault when the parameters make none."""
     url = read_url(params.get("url"))
-    query = list(_pairs("query", params.get("query") or {}))
+    query = list(_pairs("query", params["query"])) if params.get("query") else None
     body, content_type = _body(params)
     headers = identity.headers()
     if content_type:
@@ -129,7 +126,8 @@ def build_request(params: Mapping[str, JsonValue], identity: Identity) -> Reques
     authorization = _authorization(params.get("auth"))
     if authorization:
         headers["authorization"] = authorization
-    headers.update(_headers(params.get("headers") or {}))
+    if params.get("headers"):
+        headers.update(_headers(params["headers"]))
     return Request(
         method=str(params["method"]), url=url.extend_query(query) if query else url, headers=headers, body=body
     )

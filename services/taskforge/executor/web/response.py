@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import NoReturn, Protocol
 
@@ -89,7 +90,7 @@ def parse_body(body: bytes, content_type: str) -> JsonValue:
 
 def _parse_json(body: bytes, media_type: str) -> JsonValue:
     try:
-        return _json.decode(body.decode("utf-8-sig"))
+        return _json.decode(body.removeprefix(BOM_UTF8).decode())
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise fault(
