@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tests.bench.http1 import Answer
 from tests.bench.lines import Line
 
 _TICK_SECONDS = 0.001
+_GAVE_UP = Answer(0, b"no line was free in time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +39,39 @@ async def as_fast_as_answered(lines: Sequence[Line], contents: Iterable[Any]) ->
     return await load.finished()
 
 
-async def at_rate(lines: Sequence[Line], content: Any, rate: float, seconds: float) -> list[Reply]:
-    """Send the same request at a rate for a while, whatever becomes of the others, and wait for the answers."""
-    load = _Load(lines)
-    began, sent, wanted = time.time(), 0, round(rate * seconds)
-    while sent < wanted:
-        await asyncio.sleep(_TICK_SECONDS)
-        due = min(wanted, int((time.time() - began) * rate))
-        load.waiting.extend((began + number / rate, content) for number in range(sent, due))
+async def at_rate(
+    lines: Sequence[Line], contents: Sequence[Any], rate: float, *, patience: float = math.inf
+) -> list[Reply]:
+    """Send everything at a rate, whatever becomes of what was sent before, and wait for the answers.
+
+    A request that finds all lines busy waits for one, up to `patience` seconds; then its answer has the status 0.
+    """
+    load = _Load(lines, patience=patience)
+    began, sent = time.time(), 0
+    while sent < len(contents):
+        due = min(len(contents), 1 + int((time.time() - began) * rate))
+        load.waiting.extend((began + number / rate, contents[number]) for number in range(sent, due))
         sent = due
         load.send()
+        await asyncio.sleep(_TICK_SECONDS)
     return await load.finished()
 
 
 class _Load:
-    def __init__(self, lines: Sequence[Line], expect: int | None = None) -> None:
+    def __init__(self, lines: Sequence[Line], expect: int | None = None, patience: float = math.inf) -> None:
         self.waiting: deque[tuple[float | None, Any]] = deque()  #: what is to be sent, and when it should have been
         self._idle = list(lines)
         self._lines = len(self._idle)
         self._replies: list[Reply] = []
         self._expect = expect
+        self._patience = patience
         self._rest: asyncio.Future[None] | None = None
         self._error: AssertionError | None = None
 
     def send(self) -> None:
         """Use what is idle."""
         while self.waiting and self._idle:
-            self._send_on(self._idle.pop())
+            self._use(self._idle.pop())
 
     async def finished(self) -> list[Reply]:
         """Wait for every answer, and return them in the order in which they came."""
@@ -73,23 +82,23 @@ class _Load:
             raise self._error
         return self._replies
 
-    def _send_on(self, line: Line) -> None:
-        asked, content = self.waiting.popleft()
-        sent = time.time() if asked is None else asked
-
-        def done(answer: Answer) -> None:
-            self._replies.append(Reply(sent, time.time(), answer))
-            if self._expect is not None and answer.status != self._expect:
-                self._error = AssertionError(f"it was answered with {answer.status}: {answer.body[:200]!r}")
-                self.waiting.clear()
-            if self.waiting:
-                self._send_on(line)
-            else:
-                self._idle.append(line)
-                self._come_to_rest()
-
-        line.send(content, done)
-
-    def _come_to_rest(self) -> None:
+    def _use(self, line: Line) -> None:
+        """Send what has waited the longest, or let the line rest."""
+        while self.waiting:
+            asked, content = self.waiting.popleft()
+            now = time.time()
+            if asked is not None and now - asked > self._patience:
+                self._replies.append(Reply(asked, now, _GAVE_UP))
+                continue
+            line.send(content, partial(self._answered, line, now if asked is None else asked))
+            return
+        self._idle.append(line)
         if self._rest is not None and len(self._idle) == self._lines and not self._rest.done():
             self._rest.set_result(None)
+
+    def _answered(self, line: Line, asked: float, answer: Answer) -> None:
+        self._replies.append(Reply(asked, time.time(), answer))
+        if self._expect is not None and answer.status != self._expect:
+            self._error = AssertionError(f"it was answered with {answer.status}: {answer.body[:200]!r}")
+            self.waiting.clear()
+        self._use(line)

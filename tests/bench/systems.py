@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from taskforge_cli.stack import processes
+from taskforge_cli.stack.allocation import recorded_sockets
 from taskforge_cli.stack.configfile import ConfigFile
 from taskforge_cli.stack.home import Home
 from tests.support.stack import OwnStack
@@ -42,6 +44,12 @@ class StackSystem:
         self.token = stack.token
         self.stack = stack
         self._id = str(ConfigFile.read(Home(stack.home).config_file).get("local.id"))
+
+    @property
+    def valkey_socket(self) -> Path:
+        """Where its Valkey listens."""
+        home = Home(self.stack.home)
+        return recorded_sockets(home, ConfigFile.read(home.config_file)) / "valkey.sock"
 
     def database(self) -> AbstractAsyncContextManager[Any]:
         """A connection to the database as its owner."""

@@ -217,7 +217,7 @@ class World:
     def _family(self, name: str) -> list[int]:
         """A process and its children, parents first."""
         pid = self.keeper.members[name].pid
-        return [] if pid is None else [pid, *_children(pid)]
+        return [] if pid is None else [pid, *children(pid)]
 
 
 @asynccontextmanager
@@ -244,7 +244,8 @@ def _accepts(folder: Path) -> bool:
     return asyncio.run(ask())
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes below one, parents first."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     direct = [int(child) for child in listed.read_text(encoding="ascii").split()] if listed.exists() else []
-    return [found for child in direct for found in (child, *_children(child))]
+    return [found for child in direct for found in (child, *children(child))]

@@ -52,9 +52,25 @@ async def test_nothing_to_send_is_nothing_to_wait_for() -> None:
 
 
 async def test_at_a_rate_waiting_for_a_line_counts_as_waiting() -> None:
-    replies = await at_rate([SlowLine(0.05)], 200, rate=100.0, seconds=0.1)
+    replies = await at_rate([SlowLine(0.05)], [200] * 10, 100.0)
 
     assert len(replies) == 10
     # One line carries 20 a second where 100 were wanted: the last one waited for nine others.
     assert replies[-1].answered - replies[-1].asked > 0.3
     assert [round(reply.asked - replies[0].asked, 3) for reply in replies] == [number / 100 for number in range(10)]
+
+
+async def test_at_a_rate_a_request_is_sent_when_it_should_be() -> None:
+    replies = await at_rate([SlowLine()], [200] * 2, 2.0)
+
+    # The line answers at once: far from an interval later, however busy the machine is.
+    assert max(reply.answered - reply.asked for reply in replies) < 0.4
+
+
+async def test_who_waits_for_a_line_for_too_long_gives_up() -> None:
+    replies = await at_rate([SlowLine(0.05)], [200] * 10, 100.0, patience=0.02)
+
+    statuses = [reply.answer.status for reply in replies]
+    assert len(replies) == 10
+    assert set(statuses) == {0, 200}
+    assert max(reply.answered - reply.asked for reply in replies if reply.answer.status == 200) < 0.3

@@ -12,30 +12,13 @@ from tests.bench.figures import combined, p50_p99_ms
 from tests.bench.lines import Line, open_lines, start_of
 from tests.bench.load import Reply, as_fast_as_answered
 from tests.bench.meters import Usage
+from tests.bench.options import Options
+from tests.bench.runs import all_ended, apply
 from tests.bench.systems import System
 from tests.bench.target import Target
 from tests.bench.workloads import Workload
-from tests.support.api import Api
-from tests.support.waiting import eventually
 
 _WARM_UP_RUNS = 100
-_POLL_SECONDS = 0.25
-_LONGEST_SECONDS = 600.0
-_ENDED = """
-SELECT count(*) FILTER (WHERE ended_at IS NULL) AS unfinished, count(*) FILTER (WHERE state = 'SUCCEEDED') AS succeeded,
-       extract(epoch FROM max(ended_at))::float8 AS last_end
-FROM runs WHERE workflow = $1 AND created_at >= to_timestamp($2)
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How to measure."""
-
-    runs: int  #: in a repetition
-    repeat: int
-    via: str = "http"
-    counts: bool = False  #: also the meters that take ten seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,42 +50,23 @@ class Sample:
         }
 
 
-async def throughput(system: System, server: Target, workload: Workload, plan: Plan) -> dict[str, Any]:
+async def throughput(system: System, server: Target, workload: Workload, options: Options) -> dict[str, Any]:
     """Measure a workload."""
     await apply(system, workload.source(server.url))
     samples = []
-    async with open_lines(system, plan.via) as lines:
-        start = start_of(system, workload.workflow, plan.via)
-        await as_fast_as_answered(lines, [start] * _WARM_UP_RUNS)
+    async with open_lines(system, options.via) as lines:
+        start = start_of(system, workload.workflow, options.via)
+        await as_fast_as_answered(lines, [start] * min(_WARM_UP_RUNS, options.runs))
         await all_ended(system, workload.workflow)
-        counted = await meters.count(system) if plan.counts else None
-        for _ in range(plan.repeat):
-            figures = (await measure(system, server, workload, lines, [start] * plan.runs)).figures()
+        counted = await meters.count(system) if options.counts else None
+        for _ in range(options.repeat):
+            figures = (await measure(system, server, workload, lines, [start] * options.runs)).figures()
             if counted is not None:
                 before, counted = counted, await meters.count(system)
-                figures["commits_per_run"] = (counted.commits - before.commits) / plan.runs
-                figures["fsyncs_per_run"] = (counted.fsyncs - before.fsyncs) / plan.runs
+                figures["commits_per_run"] = (counted.commits - before.commits) / options.runs
+                figures["fsyncs_per_run"] = (counted.fsyncs - before.fsyncs) / options.runs
             samples.append(figures)
-    return {"runs": plan.runs, "via": plan.via, **combined(samples)}
-
-
-async def apply(system: System, *sources: str) -> None:
-    """Apply workflows."""
-    api = Api(system.server, system.token)
-    await api.apply(*sources)
-    await api.close()
-
-
-async def all_ended(system: System, workflow: str, since: float = 0.0) -> Any:
-    """Wait until none of the runs that were started since then is unfinished. The database's clock is ours."""
-    async with system.database() as connection:
-
-        async def assertion() -> Any:
-            row = await connection.fetchrow(_ENDED, workflow, since)
-            assert row["unfinished"] == 0, f"{row['unfinished']} runs are unfinished"
-            return row
-
-        return await eventually(assertion, within=_LONGEST_SECONDS, pause=_POLL_SECONDS)
+    return {"runs": options.runs, "via": options.via, **combined(samples)}
 
 
 async def measure(
