@@ -56,7 +56,7 @@ class Claimer:
             run_ids = {run_id for run_id, _ in (*named, *polled)}
             turns = await load_turns(connection, self._definitions, run_ids, patience=patience)
             plans = [_take(claim, turns, lost.get(claim.executor_id, ()), polled) for claim in claims]
-            await self._save(connection, turns)
+            await save_turns(connection, turns.values(), lease=self._lease)
             plans = [await self._renewed(connection, *pair) for pair in zip(claims, plans, strict=True)]
             grants = await build_grants(connection, [plan for some in plans for plan in some], self._lease)
         if grants:
@@ -103,11 +103,6 @@ class Claimer:
         )
         renewed = {(row["run_id"], row["step"]) for row in rows}
         return [plan for plan in plans if plan not in again or (plan.turn.row.run_id, plan.step) in renewed]
-
-    async def _save(self, connection: Connection, turns: dict[UUID, RunTurn]) -> None:
-        if turns:
-            now = next(iter(turns.values())).now
-            await save_turns(connection, turns.values(), now=now, lease=self._lease)
 
 
 def _take(claim: Claim, turns: dict[UUID, RunTurn], lost: Sequence[StepRef], polled: list[StepRef]) -> list[GrantPlan]:

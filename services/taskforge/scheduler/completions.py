@@ -86,9 +86,7 @@ class Completer:
             verdicts = [
                 _HELD if _run_of(report) in held else _judge(report, turns.get(_run_of(report))) for report in reports
             ]
-            if turns:
-                now = next(iter(turns.values())).now
-                await save_turns(connection, turns.values(), now=now, lease=self._lease)
+            await save_turns(connection, turns.values(), lease=self._lease)
             plans = [verdict.next for verdict in verdicts if verdict.next is not None]
             grants = iter(await build_grants(connection, plans, self._lease))
         await reach(Point.COMPLETION_COMMITTED)

@@ -15,6 +15,7 @@ from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.run_turn import RunTurn, StepRef, load_turns, queued_refs, save_turns
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
+from taskforge.store.run_writes import WriteConflict
 
 _RETRYABLE = (RunState.FAILED, RunState.CANCELLED)
 
@@ -86,7 +87,7 @@ class Operators:
             if refused is not None:
                 return FailedPrecondition("RUN_NOT_RETRYABLE", f"cannot redrive: {refused.reason}"), ()
             if not await _close(connection, [letter_id], DeadLetterState.REDRIVEN, request):
-                raise store.WriteConflict
+                raise WriteConflict
             await self._save(connection, turn)
         return None, queued_refs([turn])
 
@@ -104,7 +105,7 @@ class Operators:
         return (await load_turns(connection, self._definitions, [run_id])).get(run_id)
 
     async def _save(self, connection: Connection, turn: RunTurn) -> None:
-        await save_turns(connection, [turn], now=turn.now, lease=self._lease)
+        await save_turns(connection, [turn], lease=self._lease)
 
 
 async def _read_letter(connection: Connection, letter_id: UUID) -> dict[str, Any] | TaskforgeError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -29,7 +29,16 @@ from taskforge.runtime.ids import new_id
 from taskforge.scheduler.definitions import Definitions
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection
-from taskforge.store.runs import AttemptWrite, DeadLetterWrite, RunRow, RunWrite, StepRow, StepWrite
+from taskforge.store.run_writes import (
+    AttemptWrite,
+    Creation,
+    DeadLetterWrite,
+    RunWrite,
+    StepWrite,
+    WriteConflict,
+    write_runs,
+)
+from taskforge.store.runs import RunRow, StepRow
 
 StepRef = tuple[UUID, int]
 Result = TypeVar("Result")
@@ -53,11 +62,10 @@ NO_NOTE = Note()
 class RunTurn:
     """A locked run, or a new one, and what this transaction changes about it."""
 
-    def __init__(self, row: RunRow, workflow: Workflow, steps: dict[int, StepRow], now: datetime) -> None:
+    def __init__(self, row: RunRow, workflow: Workflow, steps: dict[int, StepRow]) -> None:
         self.row = row
         self.workflow = workflow
         self.rows = steps
-        self.now = now
         self.snapshot = Snapshot(
             workflow=workflow,
             state=row.state,
@@ -69,10 +77,10 @@ class RunTurn:
         )
 
     @classmethod
-    def new(cls, row: RunRow, workflow: Workflow, now: datetime) -> RunTurn:
+    def new(cls, row: RunRow, workflow: Workflow, creation: Creation) -> RunTurn:
         """A run that is being inserted."""
-        turn = cls(row, workflow, {}, now)
-        turn.write.from_state = None
+        turn = cls(row, workflow, {})
+        turn.write.creation = creation
         turn.write.run_causes.append(("", RunState.QUEUED, "created"))
         return turn
 
@@ -126,7 +134,7 @@ class RunTurn:
         if attempted or change.before.state is StepState.RUNNING:
             write.executor_id = note.executor_id or write.executor_id
         if attempted:
-            write.started_at = self.now - note.elapsed
+            write.elapsed = note.elapsed
 
     def _attempt_ended(self, ended: AttemptEnded, note: Note) -> None:
         row = self.rows.get(ended.step)
@@ -142,7 +150,8 @@ class RunTurn:
                 token=view.token + 1 if carried else view.token,
                 executor_id=note.executor_id or (row.executor_id if row else None),
                 error=ended.error,
-                started_at=started or self.now - note.elapsed,
+                started_at=started,
+                elapsed=note.elapsed,
             )
         )
 
@@ -163,7 +172,7 @@ class RunTurn:
         if change.after is RunState.SUCCEEDED and self.workflow.has_output:
             self.write.output = self.write.steps[len(self.workflow.steps) - 1].output
         if change.cause == "redriven" and self.workflow.timeout is not None:
-            self.write.deadline_at = self.now + timedelta(seconds=self.workflow.timeout)
+            self.write.timeout = timedelta(seconds=self.workflow.timeout)
 
     def step_row(self, index: int) -> StepRow | None:
         """The step as it was read at the start of the transaction."""
@@ -178,12 +187,15 @@ async def without_waiting_long(work: Callable[[float], Awaitable[Result]]) -> Re
     """Do a transaction over many runs, whose argument is the patience for `load_turns`.
 
     A scheduler that stands still before its commit holds its runs until the server ends its session. The others' work
-    is done without those runs, once it is clear that they are not about to be free.
+    is done without those runs, once it is clear that they are not about to be free. What met with a heartbeat is done
+    again.
     """
     try:
         return await work(PATIENCE_SECONDS)
     except store.RunsHeld:
         return await work(0.0)
+    except WriteConflict:
+        return await work(PATIENCE_SECONDS)
 
 
 async def load_turns(
@@ -196,18 +208,18 @@ async def load_turns(
     rows = await store.lock_runs(connection, set(run_ids), patience=patience)
     if not rows:
         return {}
-    now, steps = await store.read_steps(connection, rows)
+    steps = await store.read_steps(connection, rows)
     turns = {}
     for run_id, row in rows.items():
         workflow = definitions.cached(row.revision_id) or await definitions.load(connection, row.revision_id)
         if workflow is not None:
-            turns[run_id] = RunTurn(row, workflow, steps.get(run_id, {}), now)
+            turns[run_id] = RunTurn(row, workflow, steps.get(run_id, {}))
     return turns
 
 
-async def save_turns(connection: Connection, turns: Iterable[RunTurn], *, now: datetime, lease: timedelta) -> None:
+async def save_turns(connection: Connection, turns: Iterable[RunTurn], *, lease: timedelta) -> None:
     """Write what the turns changed."""
-    await store.write_runs(connection, [turn.write for turn in turns], now=now, lease=lease)
+    await write_runs(connection, [turn.write for turn in turns], lease=lease)
 
 
 def queued_refs(turns: Iterable[RunTurn]) -> Sequence[StepRef]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from taskforge.domain.errors import AlreadyExists, NotFound, ResourceExhausted, TaskforgeError
@@ -17,9 +17,12 @@ from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.run_turn import RunTurn, StepRef, queued_refs
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
+from taskforge.store.run_writes import Creation, write_runs
 from taskforge.store.runs import RunRow
 
 Key = tuple[str, str]
+
+_NO_LEASE = timedelta()  #: nothing is leased by a start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,17 +100,16 @@ class Starter:
             return NotFound("WORKFLOW_NOT_FOUND", "there is no such revision of a workflow")
         return None
 
-    async def _insert(self, connection: Connection, runs: Sequence[NewRun]) -> tuple[set[UUID], Sequence[StepRef]]:
+    async def _insert(
+        self, connection: Connection, runs: Sequence[NewRun]
+    ) -> tuple[Collection[UUID], Sequence[StepRef]]:
         if not runs:
             return set(), ()
-        now: datetime = await connection.value("database_now")
-        turns = {run.run_id: self._new_turn(run, now) for run in runs}
-        created = await _insert_runs(connection, runs, turns, now)
-        fresh = [turn for run_id, turn in turns.items() if run_id in created]
-        await store.write_runs(connection, [turn.write for turn in fresh], now=now, lease=timedelta())
-        return created, queued_refs(fresh)
+        turns = {run.run_id: self._new_turn(run) for run in runs}
+        created = await write_runs(connection, [turn.write for turn in turns.values()], lease=_NO_LEASE)
+        return created.keys(), queued_refs(turns[run_id] for run_id in created)
 
-    def _new_turn(self, run: NewRun, now: datetime) -> RunTurn:
+    def _new_turn(self, run: NewRun) -> RunTurn:
         workflow = self._definitions.cached(run.revision_id)
         assert workflow is not None  # noqa: S101 -- `_unknown` sorted the others out
         row = RunRow(
@@ -118,7 +120,7 @@ class Starter:
             seq=0,
             error=None,
         )
-        turn = RunTurn.new(row, workflow, now)
+        turn = RunTurn.new(row, workflow, _creation(run, workflow))
         turn.take(Started())
         return turn
 
@@ -152,26 +154,17 @@ async def _settle_keys(
             results[index] = StartedRun(run_id=owner["run_id"], created=False)
 
 
-async def _insert_runs(
-    connection: Connection, runs: Sequence[NewRun], turns: Mapping[UUID, RunTurn], now: datetime
-) -> set[UUID]:
-    workflows = [turns[run.run_id].workflow for run in runs]
-    rows = await connection.rows(
-        "insert_runs",
-        now=now,
-        run_ids=[run.run_id for run in runs],
-        workflows=[workflow.name for workflow in workflows],
-        revision_ids=[run.revision_id for run in runs],
-        seqs=[turns[run.run_id].write.seq for run in runs],
-        cause_kinds=[run.cause_kind for run in runs],
-        cause_triggers=[run.cause_trigger for run in runs],
-        cause_ids=[run.cause_id for run in runs],
-        inputs=[run.inputs for run in runs],
-        triggers=[run.trigger for run in runs],
-        labels=[json.dumps({**workflow.labels, **run.labels}) for workflow, run in zip(workflows, runs, strict=True)],
-        timeouts=[_timeout(workflow) for workflow in workflows],
+def _creation(run: NewRun, workflow: Workflow) -> Creation:
+    return Creation(
+        revision_id=run.revision_id,
+        cause_kind=run.cause_kind,
+        cause_trigger=run.cause_trigger,
+        cause_id=run.cause_id,
+        inputs=run.inputs,
+        trigger=run.trigger,
+        labels=json.dumps({**workflow.labels, **run.labels}),
+        timeout=_timeout(workflow),
     )
-    return {row["run_id"] for row in rows}
 
 
 def _timeout(workflow: Workflow) -> timedelta | None:

@@ -26,6 +26,7 @@ from taskforge.scheduler.run_turn import (
 )
 from taskforge.store import runs as store
 from taskforge.store.pool import Database
+from taskforge.store.run_writes import WriteConflict
 
 LIMIT = 500
 REHINT_AGE = timedelta(seconds=2)
@@ -138,7 +139,7 @@ class Sweeper:
             return 0
         try:
             return await self._apply_together(refs, event)
-        except store.WriteConflict:
+        except WriteConflict:
             return 0  # a lease was renewed or a result came in between: the next sweep looks again
         except Unavailable:
             raise
@@ -177,8 +178,6 @@ class Sweeper:
                 if turn is not None and happened is not None and turn.take(happened) is None:
                     done += 1
                 await reach(Point.MID_SWEEP)
-            if turns:
-                now = next(iter(turns.values())).now
-                await save_turns(connection, turns.values(), now=now, lease=self._lease)
+            await save_turns(connection, turns.values(), lease=self._lease)
         self._hints.publish(queued_refs(turns.values()))
         return done

@@ -25,121 +25,129 @@ SELECT set_config('lock_timeout', :milliseconds::text, true);
 SELECT run_id FROM runs WHERE run_id = ANY(:run_ids::uuid[]) AND run_id BETWEEN :first::uuid AND :last::uuid;
 
 -- name: read_steps
--- Read after the lock, in a statement of its own, so that it sees what the lock waited for. Always returns the time.
+-- Read after the lock, in a statement of its own, so that it sees what the lock waited for.
 -- A lease that begins in the future and was not renewed since is dead: this server's clock was set back.
-SELECT n.now, s.run_id, s.step, s.state, s.epoch, s.attempt, s.failures, s.crashes, s.lease_token, s.executor_id,
+SELECT s.run_id, s.step, s.state, s.epoch, s.attempt, s.failures, s.crashes, s.lease_token, s.executor_id,
        s.lease_until > n.now AND NOT (s.started_at > n.now + interval '1 minute' AND s.lease_until > s.started_at)
            AS lease_alive,
-       s.due_at <= n.now AS is_due, s.branch, s.result_hash, s.started_at, s.first_started_at
+       s.due_at <= n.now AS is_due, s.branch, s.result_hash, s.started_at,
+       coalesce(extract(epoch FROM n.now - s.first_started_at), 0)::float8 AS elapsed
 FROM (SELECT clock_timestamp() AS now) AS n
-LEFT JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first::uuid AND :last::uuid;
-
--- name: database_now
-SELECT clock_timestamp();
+JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first::uuid AND :last::uuid;
 
 -- name: write_barrier
 -- Makes a transaction that has written nothing wait at its commit until the standbys have all that was written before.
 SELECT pg_logical_emit_message(true, 'taskforge', '');
 
--- name: insert_runs
--- A run id that exists is a call that was sent again.
-INSERT INTO runs (run_id, workflow, revision_id, state, seq, cause_kind, cause_trigger, cause_id, inputs, trigger,
-                  labels, created_at, deadline_at)
-SELECT i.run_id, i.workflow, i.revision_id, 'QUEUED', i.seq, i.cause_kind, i.cause_trigger, i.cause_id,
-       i.inputs::json, i.trigger::json, i.labels::jsonb, :now::timestamptz, :now::timestamptz + i.timeout
-FROM unnest(:run_ids::uuid[], :workflows::text[], :revision_ids::uuid[], :seqs::bigint[], :cause_kinds::text[],
-            :cause_triggers::text[], :cause_ids::text[], :inputs::text[], :triggers::text[], :labels::text[],
-            :timeouts::interval[])
-    AS i(run_id, workflow, revision_id, seq, cause_kind, cause_trigger, cause_id, inputs, trigger, labels, timeout)
-ON CONFLICT (run_id) DO NOTHING
-RETURNING run_id;
-
--- name: update_runs
--- Compare-and-set on state and sequence; a row that does not come back was changed behind the lock.
-UPDATE runs AS r
-SET state = i.state,
-    seq = i.seq,
-    error = CASE WHEN i.state = 'SUCCEEDED' THEN NULL ELSE i.error::jsonb END,
-    output = CASE WHEN i.state = 'SUCCEEDED' THEN i.output::json END,
-    started_at = CASE WHEN i.state = 'RUNNING' THEN coalesce(r.started_at, :now::timestamptz) ELSE r.started_at END,
-    deadline_at = coalesce(i.deadline_at, r.deadline_at),
-    ended_at = CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
-                    THEN coalesce(r.ended_at, :now::timestamptz) END
-FROM unnest(:run_ids::uuid[], :from_states::text[], :from_seqs::bigint[], :states::text[], :seqs::bigint[],
-            :errors::text[], :outputs::text[], :deadlines::timestamptz[])
-    AS i(run_id, from_state, from_seq, state, seq, error, output, deadline_at)
-WHERE r.run_id = i.run_id AND r.run_id BETWEEN :first::uuid AND :last::uuid
-  AND r.state = i.from_state AND r.seq = i.from_seq;
-
--- name: insert_steps
-INSERT INTO steps (run_id, step, state, cause, epoch, attempt, failures, crashes, lease_token, executor_id,
-                   lease_until, queued_at, due_at, first_started_at, started_at, ended_at, branch, output, error,
-                   result_hash)
-SELECT i.run_id, i.step, i.state, i.cause, i.epoch, i.attempt, i.failures, i.crashes, i.token, i.executor_id,
-       CASE WHEN i.state = 'RUNNING' THEN clock_timestamp() + :lease::interval END,
-       CASE WHEN i.state = 'QUEUED' THEN :now::timestamptz END,
-       CASE WHEN i.state = 'RETRYING' THEN :now::timestamptz + i.delay END,
-       i.started_at,
-       i.started_at,
-       CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') THEN :now::timestamptz END,
-       i.branch, i.output::json, i.error::jsonb, i.result_hash
-FROM unnest(:run_ids::uuid[], :steps::integer[], :states::text[], :causes::text[], :epochs::integer[],
-            :attempts::integer[], :failures::integer[], :crashes::integer[], :tokens::bigint[], :executor_ids::uuid[],
-            :delays::interval[], :started_ats::timestamptz[], :branches::integer[], :outputs::text[],
-            :errors::text[], :result_hashes::bytea[])
-    AS i(run_id, step, state, cause, epoch, attempt, failures, crashes, token, executor_id, delay, started_at, branch,
-         output, error, result_hash);
-
--- name: update_steps
--- Compare-and-set on state and fencing token, and for a completion on a lease that is still good at this moment.
-UPDATE steps AS s
-SET state = i.state, cause = i.cause, epoch = i.epoch, attempt = i.attempt, failures = i.failures,
-    crashes = i.crashes, lease_token = i.token,
-    executor_id = coalesce(i.executor_id, s.executor_id),
-    lease_until = CASE WHEN i.state = 'RUNNING' THEN clock_timestamp() + :lease::interval END,
-    queued_at = CASE WHEN i.state = 'QUEUED' THEN :now::timestamptz END,
-    due_at = CASE WHEN i.state = 'RETRYING' THEN :now::timestamptz + i.delay END,
-    first_started_at = CASE WHEN i.epoch = s.epoch THEN coalesce(s.first_started_at, i.started_at)
-                            ELSE i.started_at END,
-    started_at = coalesce(i.started_at, s.started_at),
-    ended_at = CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') THEN :now::timestamptz END,
-    branch = i.branch, output = i.output::json, error = i.error::jsonb, result_hash = i.result_hash
-FROM unnest(:run_ids::uuid[], :steps::integer[], :states::text[], :causes::text[], :epochs::integer[],
-            :attempts::integer[], :failures::integer[], :crashes::integer[], :tokens::bigint[], :executor_ids::uuid[],
-            :delays::interval[], :started_ats::timestamptz[], :branches::integer[], :outputs::text[],
-            :errors::text[], :result_hashes::bytea[], :from_states::text[], :from_tokens::bigint[],
-            :needs_lease::boolean[])
-    AS i(run_id, step, state, cause, epoch, attempt, failures, crashes, token, executor_id, delay, started_at, branch,
-         output, error, result_hash, from_state, from_token, needs_lease)
-WHERE s.run_id = i.run_id AND s.run_id BETWEEN :first::uuid AND :last::uuid
-  AND s.step = i.step AND s.state = i.from_state AND s.lease_token = i.from_token
-  AND (NOT i.needs_lease OR s.lease_until > clock_timestamp());
-
--- name: insert_attempts
-INSERT INTO attempts (run_id, step, epoch, attempt, outcome, lease_token, executor_id, error, started_at, ended_at)
-SELECT i.run_id, i.step, i.epoch, i.attempt, i.outcome, i.token, i.executor_id, i.error::jsonb, i.started_at,
-       :now::timestamptz
-FROM unnest(:run_ids::uuid[], :steps::integer[], :epochs::integer[], :attempts::integer[], :outcomes::text[],
-            :tokens::bigint[], :executor_ids::uuid[], :errors::text[], :started_ats::timestamptz[])
-    AS i(run_id, step, epoch, attempt, outcome, token, executor_id, error, started_at);
-
--- name: insert_events
-INSERT INTO events (run_id, seq, step, from_state, to_state, cause, epoch, attempt, lease_token, executor_id, message,
-                    at)
-SELECT i.run_id, i.seq, i.step, i.from_state, i.to_state, i.cause, i.epoch, i.attempt, i.token, i.executor_id,
-       i.message, :now::timestamptz
-FROM unnest(:run_ids::uuid[], :seqs::bigint[], :steps::integer[], :from_states::text[], :to_states::text[],
-            :causes::text[], :epochs::integer[], :attempts::integer[], :tokens::bigint[], :executor_ids::uuid[],
-            :messages::text[])
-    AS i(run_id, seq, step, from_state, to_state, cause, epoch, attempt, token, executor_id, message);
-
--- name: insert_dead_letters
-INSERT INTO dead_letters (dead_letter_id, run_id, step, epoch, workflow, step_id, error, reason, attempts, crashes)
-SELECT i.dead_letter_id, i.run_id, i.step, i.epoch, i.workflow, i.step_id, i.error::jsonb, i.reason, i.attempts,
-       i.crashes
-FROM unnest(:dead_letter_ids::uuid[], :run_ids::uuid[], :steps::integer[], :epochs::integer[], :workflows::text[],
-            :step_ids::text[], :errors::text[], :reasons::text[], :attempts::integer[], :crashes::integer[])
-    AS i(dead_letter_id, run_id, step, epoch, workflow, step_id, error, reason, attempts, crashes);
+-- name: write_runs
+-- Everything that a batch changes, as one statement. Returns the runs that were written, and when. Left out, with all that
+-- belongs to them, are new runs whose id exists (a call that was sent again) and runs that are not as they were read:
+-- another state or sequence, or a step with another state or fencing token or, for a completion, without a good lease.
+-- Who passes holds the run's lock, under which alone its steps change, other than by having their leases renewed. Should
+-- PostgreSQL pass by a step that is being renewed, nothing is written at all: 18 does, if it has left out partitions both
+-- at the start and for each row.
+WITH stale AS MATERIALIZED (
+    SELECT i.run_id
+    FROM unnest(:steps::step_write[]) AS i
+    LEFT JOIN steps AS s
+        ON s.run_id = i.run_id AND s.step = i.step
+        AND s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first::uuid AND :last::uuid
+    WHERE i.existed AND (s.state = i.from_state AND s.lease_token = i.from_token
+                         AND (NOT i.needs_lease OR s.lease_until > clock_timestamp()
+                              AND NOT (s.started_at > clock_timestamp() + interval '1 minute'
+                                       AND s.lease_until > s.started_at))) IS NOT TRUE
+), created AS (
+    INSERT INTO runs (run_id, workflow, revision_id, state, seq, cause_kind, cause_trigger, cause_id, inputs, trigger,
+                      labels, created_at, deadline_at)
+    SELECT i.run_id, i.workflow, i.revision_id, 'QUEUED', i.seq, i.cause_kind, i.cause_trigger, i.cause_id, i.inputs,
+           i.trigger, i.labels, statement_timestamp(), statement_timestamp() + i.timeout
+    FROM unnest(:new_runs::run_insert[]) AS i
+    ON CONFLICT (run_id) DO NOTHING
+    RETURNING run_id
+), updated AS (
+    UPDATE runs AS r
+    SET state = i.state,
+        seq = i.seq,
+        error = CASE WHEN i.state = 'SUCCEEDED' THEN NULL ELSE i.error END,
+        output = CASE WHEN i.state = 'SUCCEEDED' THEN i.output END,
+        started_at = CASE WHEN i.state = 'RUNNING' THEN coalesce(r.started_at, statement_timestamp())
+                          ELSE r.started_at END,
+        deadline_at = coalesce(statement_timestamp() + i.timeout, r.deadline_at),
+        ended_at = CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+                        THEN coalesce(r.ended_at, statement_timestamp()) END
+    FROM unnest(:runs::run_update[]) AS i
+    WHERE r.run_id = i.run_id AND r.run_id = ANY(:run_ids::uuid[]) AND r.run_id BETWEEN :first::uuid AND :last::uuid
+      AND r.state = i.from_state AND r.seq = i.from_seq
+      AND i.run_id <> ALL (ARRAY(SELECT run_id FROM stale))
+    RETURNING r.run_id
+), written AS (
+    SELECT run_id FROM created UNION ALL SELECT run_id FROM updated
+), left_out AS MATERIALIZED (
+    (SELECT run_id FROM unnest(:new_runs::run_insert[]) UNION ALL SELECT run_id FROM unnest(:runs::run_update[]))
+    EXCEPT SELECT run_id FROM written
+), new_steps AS (
+    INSERT INTO steps (run_id, step, state, cause, epoch, attempt, failures, crashes, lease_token, executor_id,
+                       lease_until, queued_at, due_at, first_started_at, started_at, ended_at, branch, output, error,
+                       result_hash)
+    SELECT i.run_id, i.step, i.state, i.cause, i.epoch, i.attempt, i.failures, i.crashes, i.token, i.executor_id,
+           CASE WHEN i.state = 'RUNNING' THEN clock_timestamp() + :lease::interval END,
+           CASE WHEN i.state = 'QUEUED' THEN statement_timestamp() END,
+           CASE WHEN i.state = 'RETRYING' THEN statement_timestamp() + i.delay END,
+           statement_timestamp() - i.elapsed,
+           statement_timestamp() - i.elapsed,
+           CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') THEN statement_timestamp() END,
+           i.branch, i.output, i.error, i.result_hash
+    FROM unnest(:steps::step_write[]) AS i
+    WHERE NOT i.existed AND i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+), changed_steps AS (
+    UPDATE steps AS s
+    SET state = i.state, cause = i.cause, epoch = i.epoch, attempt = i.attempt, failures = i.failures,
+        crashes = i.crashes, lease_token = i.token,
+        executor_id = coalesce(i.executor_id, s.executor_id),
+        lease_until = CASE WHEN i.state = 'RUNNING' THEN clock_timestamp() + :lease::interval END,
+        queued_at = CASE WHEN i.state = 'QUEUED' THEN statement_timestamp() END,
+        due_at = CASE WHEN i.state = 'RETRYING' THEN statement_timestamp() + i.delay END,
+        first_started_at = CASE WHEN i.epoch = s.epoch
+                                THEN coalesce(s.first_started_at, statement_timestamp() - i.elapsed)
+                                ELSE statement_timestamp() - i.elapsed END,
+        started_at = coalesce(statement_timestamp() - i.elapsed, s.started_at),
+        ended_at = CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED')
+                        THEN statement_timestamp() END,
+        branch = i.branch, output = i.output, error = i.error, result_hash = i.result_hash
+    FROM unnest(:steps::step_write[]) AS i
+    WHERE i.existed AND i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+      AND s.run_id = i.run_id AND s.step = i.step
+      AND s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first::uuid AND :last::uuid
+    RETURNING 1
+), new_attempts AS (
+    INSERT INTO attempts (run_id, step, epoch, attempt, outcome, lease_token, executor_id, error, started_at, ended_at)
+    SELECT i.run_id, i.step, i.epoch, i.attempt, i.outcome, i.token, i.executor_id, i.error,
+           coalesce(i.started_at, statement_timestamp() - i.elapsed), statement_timestamp()
+    FROM unnest(:attempts::attempt_insert[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+), new_events AS (
+    INSERT INTO events (run_id, seq, step, from_state, to_state, cause, epoch, attempt, lease_token, executor_id,
+                        message, at)
+    SELECT i.run_id, i.seq, i.step, i.from_state, i.state, i.cause, i.epoch, i.attempt, i.token, i.executor_id,
+           coalesce(i.error ->> 'message', ''), statement_timestamp()
+    FROM unnest(:steps::step_write[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+    UNION ALL
+    SELECT i.run_id, i.seq, NULL, i.from_state, i.to_state, i.cause, 0, 0, 0, NULL, i.message, statement_timestamp()
+    FROM unnest(:events::run_event[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+), new_dead_letters AS (
+    INSERT INTO dead_letters (dead_letter_id, run_id, step, epoch, workflow, step_id, error, reason, attempts, crashes)
+    SELECT i.dead_letter_id, i.run_id, i.step, i.epoch, i.workflow, i.step_id, i.error, i.reason, i.attempts, i.crashes
+    FROM unnest(:dead_letters::dead_letter_insert[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+)
+SELECT run_id, statement_timestamp() AS now
+FROM written
+WHERE (SELECT count(*) FROM changed_steps) = (
+    SELECT count(*) FROM unnest(:steps::step_write[]) AS i
+    WHERE i.existed AND i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+) OR refuse_write();
 
 -- name: insert_keys
 -- Sorted by the caller, so that two batches with the same keys do not deadlock.
