@@ -17,11 +17,13 @@ from taskforge.scheduler.completions import Completer, Report
 from taskforge.scheduler.cron import Cron
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.leases import HeldLease, Renewer
+from taskforge.scheduler.memory import Memory
 from taskforge.scheduler.operators import Operators
 from taskforge.scheduler.run_turn import StepRef
 from taskforge.scheduler.starts import NewRun, StartedRun, Starter
 from taskforge.scheduler.sweeps import Sweeper
 from taskforge.store import pool
+from taskforge.store.runs import SESSION
 from tests.support.postgres import Database
 
 KIND = pb.StepOutcome.Kind
@@ -51,13 +53,14 @@ class Engine:
 
     def __init__(self, database: Database, *, lease: float = 30.0, max_crashes: int = 3) -> None:
         self._raw = database
-        self.database = pool.Database(database.url_for("scheduler"))
+        self.database = pool.Database(database.url_for("scheduler"), settings=SESSION)
         self.lease = timedelta(seconds=lease)
         self.hints = RememberedHints()
         self.definitions = Definitions()
-        self.starter = Starter(self.database, self.definitions, Admission(200_000))
-        self.claimer = Claimer(self.database, self.definitions, lease=self.lease)
-        self.completer = Completer(self.database, self.definitions, lease=self.lease)
+        self.memory = Memory()
+        self.starter = Starter(self.database, self.definitions, self.memory, Admission(200_000))
+        self.claimer = Claimer(self.database, self.definitions, self.memory, lease=self.lease)
+        self.completer = Completer(self.database, self.definitions, self.memory, lease=self.lease)
         self.renewer = Renewer(self.database, lease=self.lease)
         self.operators = Operators(self.database, self.definitions, lease=self.lease)
         self.sweeper = Sweeper(self.database, self.definitions, self.hints, lease=self.lease, max_crashes=max_crashes)
@@ -97,15 +100,21 @@ class Engine:
         """Claim the named steps, or without names whatever is QUEUED; `held`: what the executor says it holds."""
         named = None if held is None else frozenset(_held(lease) for lease in held)
         claim = Claim(executor_id=executor_id, hints=refs, poll=not refs, limit=limit, held=named)
-        return (await self.claimer.claim([claim]))[0]
+        [claimed] = await self.claimer.claim_known([claim])
+        return claimed.grants + ((await self.claimer.claim([claimed.left]))[0] if claimed.left else [])
 
     async def report(self, executor_id: UUID, stretch: pb.Stretch) -> pb.StretchResult:
         """Report one stretch."""
-        done = await self.completer.complete([Report(executor_id=executor_id, stretch=stretch)])
+        reports = [Report(executor_id=executor_id, stretch=stretch)]
+        done = await self.completer.complete_known(reports)
+        if done.results[0] is None:
+            done = await self.completer.complete(reports)
         self.hints.publish(done.queued)
-        if isinstance(done.results[0], TaskforgeError):
-            raise done.results[0]
-        return done.results[0]
+        [result] = done.results
+        if isinstance(result, TaskforgeError):
+            raise result
+        assert result is not None
+        return result
 
     async def renew(self, executor_id: UUID, *leases: pb.Lease) -> list[pb.RenewLeasesResponse.Result]:
         """Renew leases."""

@@ -51,12 +51,23 @@ class Batcher(Generic[Item, Result]):
 
     async def submit(self, item: Item) -> Result:
         """Put an item into the next batch and wait for its result."""
+        return await self._put(item)
+
+    async def submit_all(self, items: Sequence[Item]) -> list[Result | TaskforgeError]:
+        """The same for many items. A refused item's error takes its result's place; surprises are raised at the end."""
+        results = await asyncio.gather(*map(self._put, items), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, TaskforgeError):
+                raise result
+        return cast("list[Result | TaskforgeError]", results)
+
+    def _put(self, item: Item) -> asyncio.Future[Result]:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._workers) < self._concurrency:
             worker = asyncio.create_task(self._work(), name=f"batch-{self._name}")
             self._workers.add(worker)
-        return await future
+        return future
 
     async def drain(self) -> None:
         """Wait until everything that was submitted has been written."""

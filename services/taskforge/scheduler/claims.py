@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
-from taskforge.domain.run import Claimed
+from taskforge.domain import run as domain
 from taskforge.domain.states import StepState
 from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.scheduler.definitions import Definitions
-from taskforge.scheduler.grants import GrantPlan, build_grants
+from taskforge.scheduler.grants import GrantPlan, build_grants, grant_known, needs_reading
 from taskforge.scheduler.leases import HeldLease
-from taskforge.scheduler.run_turn import Note, RunTurn, StepRef, load_turns, save_turns, without_waiting_long
+from taskforge.scheduler.memory import Memory
+from taskforge.scheduler.run_turn import (
+    Note,
+    RunTurn,
+    StepRef,
+    load_turns,
+    save_turns,
+    without_waiting_long,
+    write_known,
+)
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
+from taskforge.store.runs import Patience
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +40,37 @@ class Claim:
     held: frozenset[HeldLease] | None = None  #: not to be granted again; in a poll, all it knows of. None: not said
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What was granted at once, and what is left to be claimed by those who read."""
+
+    grants: list[pb.Grant]
+    left: Claim | None
+
+
 class Claimer:
     """Grants leases in batches."""
 
-    def __init__(self, database: Database, definitions: Definitions, *, lease: timedelta) -> None:
+    def __init__(self, database: Database, definitions: Definitions, memory: Memory, *, lease: timedelta) -> None:
         self._database = database
         self._definitions = definitions
+        self._memory = memory
         self._lease = lease
+
+    async def claim_known(self, claims: Sequence[Claim]) -> list[Claimed]:
+        """Lease what the claims name of remembered runs, in one statement and without reading."""
+        turns = self._memory.take({run_id for claim in claims for run_id, _ in claim.hints})
+        plans = [_take_known(claim, turns) for claim in claims]
+        written = await write_known(self._database, turns.values(), lease=self._lease)
+        plans = [[plan for plan in some if plan.turn.row.run_id in written] for some in plans]
+        claimed = [
+            Claimed(grants=[grant_known(plan, self._lease) for plan in some], left=_left(claim, some))
+            for claim, some in zip(claims, plans, strict=True)
+        ]
+        self._memory.keep([turns[run_id] for run_id in written], written)
+        if written:
+            await reach(Point.CLAIM_COMMITTED)
+        return claimed
 
     async def claim(self, claims: Sequence[Claim]) -> list[list[pb.Grant]]:
         """Lease what the claims name, what their executors lost, and whatever is QUEUED to those that poll.
@@ -48,7 +82,7 @@ class Claimer:
         """
         return await without_waiting_long(lambda patience: self._claim(claims, patience))
 
-    async def _claim(self, claims: Sequence[Claim], patience: float) -> list[list[pb.Grant]]:
+    async def _claim(self, claims: Sequence[Claim], patience: Patience) -> list[list[pb.Grant]]:
         async with self._database.transaction(store.FILE) as connection:
             lost = await self._find_lost(connection, claims)
             polled = await self._find_queued(connection, claims)
@@ -56,9 +90,10 @@ class Claimer:
             run_ids = {run_id for run_id, _ in (*named, *polled)}
             turns = await load_turns(connection, self._definitions, run_ids, patience=patience)
             plans = [_take(claim, turns, lost.get(claim.executor_id, ()), polled) for claim in claims]
-            await save_turns(connection, turns.values(), lease=self._lease)
+            written = await save_turns(connection, turns.values(), lease=self._lease)
             plans = [await self._renewed(connection, *pair) for pair in zip(claims, plans, strict=True)]
             grants = await build_grants(connection, [plan for some in plans for plan in some], self._lease)
+        self._memory.keep(turns.values(), written)
         if grants:
             await reach(Point.CLAIM_COMMITTED)
         found = iter(grants)
@@ -105,6 +140,33 @@ class Claimer:
         return [plan for plan in plans if plan not in again or (plan.turn.row.run_id, plan.step) in renewed]
 
 
+def _take_known(claim: Claim, turns: dict[UUID, RunTurn]) -> list[GrantPlan]:
+    plans: list[GrantPlan] = []
+    for run_id, step in dict.fromkeys(claim.hints):
+        turn = turns.get(run_id)
+        if turn is None or turn.view(step).state is not StepState.QUEUED or len(plans) == claim.limit:
+            continue
+        plan = GrantPlan(turn=turn, step=step)
+        if (
+            not needs_reading(plan)
+            and turn.take(domain.Claimed(step=step), Note(executor_id=claim.executor_id)) is None
+        ):
+            plans.append(plan)
+    return plans
+
+
+def _left(claim: Claim, plans: Sequence[GrantPlan]) -> Claim | None:
+    """What a claim still asks for after these plans."""
+    leases = [plan.lease for plan in plans]
+    taken = {(lease.run_id, lease.step) for lease in leases}
+    hints = tuple(ref for ref in claim.hints if ref not in taken)
+    limit = claim.limit - len(plans)
+    if not limit or not (hints or claim.poll):
+        return None
+    held = None if claim.held is None else claim.held.union(leases)
+    return replace(claim, hints=hints, limit=limit, held=held)
+
+
 def _take(claim: Claim, turns: dict[UUID, RunTurn], lost: Sequence[StepRef], polled: list[StepRef]) -> list[GrantPlan]:
     """Apply one claim: what is known by name first; what it does not use of the polled steps is left to the next."""
     plans: list[GrantPlan] = []
@@ -124,7 +186,7 @@ def _take_one(claim: Claim, turns: dict[UUID, RunTurn], ref: StepRef, plans: lis
     if _is_own_lease(claim, turn, step):
         plans.append(GrantPlan(turn=turn, step=step))
     elif turn.view(step).state is StepState.QUEUED:
-        refused = turn.take(Claimed(step=step), Note(executor_id=claim.executor_id))
+        refused = turn.take(domain.Claimed(step=step), Note(executor_id=claim.executor_id))
         if refused is None:
             plans.append(GrantPlan(turn=turn, step=step))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,8 @@ from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.randomness import fraction
 from taskforge.scheduler.convert import Unstorable, outcome_from, stretch_hash, uuid_from
 from taskforge.scheduler.definitions import Definitions
-from taskforge.scheduler.grants import GrantPlan, build_grants
+from taskforge.scheduler.grants import GrantPlan, build_grants, grant_known, needs_reading
+from taskforge.scheduler.memory import Memory
 from taskforge.scheduler.run_turn import (
     Note,
     RunTurn,
@@ -27,9 +28,13 @@ from taskforge.scheduler.run_turn import (
     queued_refs,
     save_turns,
     without_waiting_long,
+    write_known,
 )
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
+from taskforge.store.runs import Patience
+
+Result = pb.StretchResult | TaskforgeError | None
 
 _KIND = pb.StretchResult.Kind
 _COMPLETIONS = Counter("taskforge_completions", "Stretches by what became of them.", ["result"])
@@ -60,7 +65,7 @@ _HELD = _Verdict(_KIND.KIND_UNSPECIFIED, error=Unavailable("STORE_UNAVAILABLE", 
 class Completed:
     """What became of a batch."""
 
-    results: list[pb.StretchResult | TaskforgeError]  #: one a report
+    results: Sequence[Result]  #: one a report
     queued: Sequence[StepRef]  #: to be hinted
     delays: list[float]  #: in seconds, of the steps that will be retried
 
@@ -68,33 +73,51 @@ class Completed:
 class Completer:
     """Writes stretches in batches."""
 
-    def __init__(self, database: Database, definitions: Definitions, *, lease: timedelta) -> None:
+    def __init__(self, database: Database, definitions: Definitions, memory: Memory, *, lease: timedelta) -> None:
         self._database = database
         self._definitions = definitions
+        self._memory = memory
         self._lease = lease
+
+    async def complete_known(self, reports: Sequence[Report]) -> Completed:
+        """Write what remembered runs accept, in one statement and without reading. None: `complete` must judge it."""
+        turns = self._memory.take({_run_of(report) for report in reports})
+        verdicts = [_judge_known(report, turns) for report in reports]
+        written = await write_known(self._database, turns.values(), lease=self._lease)
+        results = [
+            _result(verdict, grant_known(verdict.next, self._lease) if verdict.next else None)
+            if verdict is not None and _run_of(report) in written
+            else None
+            for report, verdict in zip(reports, verdicts, strict=True)
+        ]
+        return await self._completed(results, [turns[run_id] for run_id in written], written)
 
     async def complete(self, reports: Sequence[Report]) -> Completed:
         """Write what holds its lease. Nobody hears anything definite about a run that another scheduler holds."""
         return await without_waiting_long(lambda patience: self._complete(reports, patience))
 
-    async def _complete(self, reports: Sequence[Report], patience: float) -> Completed:
+    async def _complete(self, reports: Sequence[Report], patience: Patience) -> Completed:
         async with self._database.transaction(store.FILE) as connection:
             run_ids = {_run_of(report) for report in reports}
             turns = await load_turns(connection, self._definitions, run_ids, patience=patience)
             # Before anything is judged: that a run is held must not be taken for its not being there.
-            held = set() if patience else await _existing(connection, run_ids - turns.keys())
+            held = set() if patience is Patience.SHORT else await _existing(connection, run_ids - turns.keys())
             verdicts = [
                 _HELD if _run_of(report) in held else _judge(report, turns.get(_run_of(report))) for report in reports
             ]
-            await save_turns(connection, turns.values(), lease=self._lease)
+            written = await save_turns(connection, turns.values(), lease=self._lease)
             plans = [verdict.next for verdict in verdicts if verdict.next is not None]
             grants = iter(await build_grants(connection, plans, self._lease))
+        results = [_result(verdict, next(grants) if verdict.next else None) for verdict in verdicts]
+        return await self._completed(results, turns.values(), written)
+
+    async def _completed(
+        self, results: Sequence[Result], turns: Collection[RunTurn], written: Mapping[UUID, datetime]
+    ) -> Completed:
         await reach(Point.COMPLETION_COMMITTED)
-        return Completed(
-            results=[_result(verdict, next(grants) if verdict.next else None) for verdict in verdicts],
-            queued=queued_refs(turns.values()),
-            delays=_retry_delays(turns.values()),
-        )
+        completed = Completed(results=results, queued=queued_refs(turns), delays=_retry_delays(turns))
+        self._memory.keep(turns, written)
+        return completed
 
 
 def _run_of(report: Report) -> UUID:
@@ -103,6 +126,23 @@ def _run_of(report: Report) -> UUID:
 
 async def _existing(connection: Connection, run_ids: Collection[UUID]) -> set[UUID]:
     return {row["run_id"] for row in await connection.rows("find_runs", **store.of_runs(run_ids))} if run_ids else set()
+
+
+def _judge_known(report: Report, turns: dict[UUID, RunTurn]) -> _Verdict | None:
+    """Accept what a remembered run accepts. Anything else is not for memory to say."""
+    stretch = report.stretch
+    turn = turns.get(_run_of(report))
+    row = turn.step_row(stretch.lease.step) if turn is not None else None
+    if turn is None or row is None or row.view.state is not StepState.RUNNING:
+        return None
+    if row.view.token != stretch.lease.token or row.executor_id != report.executor_id:
+        return None
+    if stretch.outcome.kind == pb.StepOutcome.KIND_FAILED:
+        return None  # whether it is tried again depends on the database's clock
+    verdict = _accept(report, turn, stretch_hash(stretch))
+    if verdict.next is not None and needs_reading(verdict.next):
+        del turns[turn.row.run_id]
+    return verdict if verdict.kind is _KIND.KIND_ACCEPTED else None
 
 
 def _judge(report: Report, turn: RunTurn | None) -> _Verdict:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from taskforge.domain.run import Snapshot, StepView
 from taskforge.domain.states import StepState
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
-from taskforge.scheduler.run_turn import RunTurn
+from taskforge.scheduler.leases import HeldLease
+from taskforge.scheduler.run_turn import RunInputs, RunTurn
 from taskforge.store.pool import Connection
 from taskforge.store.runs import of_runs
 
@@ -31,16 +32,38 @@ class GrantPlan:
     step: int
     known: Collection[int] | None = None
 
+    @property
+    def lease(self) -> HeldLease:
+        """The lease that is granted."""
+        return HeldLease(run_id=self.turn.row.run_id, step=self.step, token=self.turn.view(self.step).token)
+
 
 async def build_grants(connection: Connection, plans: Sequence[GrantPlan], lease: timedelta) -> list[pb.Grant]:
     """Read what the plans need, in two queries at most, and build the messages in the same order."""
     if not plans:
         return []
     results = await _read_results(connection, plans)
-    fresh = [plan.turn.row.run_id for plan in plans if plan.known is None]
-    rows = await connection.rows("read_run_inputs", **of_runs(fresh)) if fresh else []
-    inputs = {row["run_id"]: row for row in rows}
-    return [_grant(plan, results, inputs, lease) for plan in plans]
+    await _read_inputs(connection, [plan.turn for plan in plans if plan.known is None])
+    return [_grant(plan, results, lease) for plan in plans]
+
+
+def grant_known(plan: GrantPlan, lease: timedelta) -> pb.Grant:
+    """The same for a plan that needs no reading."""
+    return _grant(plan, {}, lease)
+
+
+def needs_reading(plan: GrantPlan) -> bool:
+    """Whether the message holds something that is only in the database."""
+    return (plan.known is None and plan.turn.inputs is None) or bool(_needed_results(plan))
+
+
+async def _read_inputs(connection: Connection, turns: Iterable[RunTurn]) -> None:
+    unknown = {turn.row.run_id: turn for turn in turns if turn.inputs is None}
+    if not unknown:
+        return
+    for row in await connection.rows("read_run_inputs", **of_runs(unknown)):
+        inputs = RunInputs(inputs=row["inputs"], trigger=row["trigger"], created_at=row["created_at"])
+        unknown[row["run_id"]].inputs = inputs
 
 
 async def _read_results(connection: Connection, plans: Sequence[GrantPlan]) -> Results:
@@ -63,12 +86,7 @@ def _needed_results(plan: GrantPlan) -> list[int]:
     return sorted(index for index in unknown if snapshot.step(index).state in _WITH_RESULT)
 
 
-def _grant(
-    plan: GrantPlan,
-    results: Results,
-    inputs: Mapping[UUID, Mapping[str, Any]],
-    lease: timedelta,
-) -> pb.Grant:
+def _grant(plan: GrantPlan, results: Results, lease: timedelta) -> pb.Grant:
     turn, row = plan.turn, plan.turn.row
     view = turn.view(plan.step)
     grant = pb.Grant(
@@ -80,12 +98,10 @@ def _grant(
         steps=_known_steps(plan, turn.snapshot, results),
         lease_milliseconds=int(lease.total_seconds() * 1000),
     )
-    if row.run_id in inputs and plan.known is None:
-        run = inputs[row.run_id]
-        grant.inputs_json = run["inputs"]
-        grant.trigger_json = run["trigger"]
-        created: datetime = run["created_at"]
-        grant.create_time_us = int(created.timestamp() * 1_000_000)
+    if turn.inputs is not None and plan.known is None:
+        grant.inputs_json = turn.inputs.inputs
+        grant.trigger_json = turn.inputs.trigger
+        grant.create_time_us = int(turn.inputs.created_at.timestamp() * 1_000_000)
     return grant
 
 

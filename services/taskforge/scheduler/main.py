@@ -22,12 +22,14 @@ from taskforge.scheduler.cron import Cron
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.leases import Renewer
 from taskforge.scheduler.maintenance import Maintenance
+from taskforge.scheduler.memory import Memory
 from taskforge.scheduler.operators import Operators
 from taskforge.scheduler.service import Parts, SchedulerService
 from taskforge.scheduler.starts import Starter
 from taskforge.scheduler.sweeps import Sweeper
 from taskforge.store.guard import Guard
-from taskforge.store.pool import BY_KEY, Database
+from taskforge.store.pool import Database
+from taskforge.store.runs import SESSION
 
 _POOL_SIZE = 8
 _CRON_SECONDS = 1.0
@@ -40,13 +42,13 @@ class Scheduler:
     def __init__(self, config: SchedulerConfig) -> None:
         self._config = config
         self._database = Database(
-            config.database_url, size=_POOL_SIZE, application="taskforge-scheduler", settings=BY_KEY
+            config.database_url, size=_POOL_SIZE, application="taskforge-scheduler", settings=SESSION
         )
         self._guard = Guard(self._database, allow_unsafe=config.allow_unsafe_database)
         self._hints: Producer = make_producer(config.redis_url)
-        definitions = Definitions()
+        definitions, memory = Definitions(), Memory()
         self._admission = Admission(config.max_queued)
-        self._starter = Starter(self._database, definitions, self._admission)
+        self._starter = Starter(self._database, definitions, memory, self._admission)
         self._sweeper = Sweeper(
             self._database, definitions, self._hints, lease=config.lease, max_crashes=config.max_crashes
         )
@@ -57,8 +59,8 @@ class Scheduler:
                 database=self._database,
                 hints=self._hints,
                 starter=self._starter,
-                claimer=Claimer(self._database, definitions, lease=config.lease),
-                completer=Completer(self._database, definitions, lease=config.lease),
+                claimer=Claimer(self._database, definitions, memory, lease=config.lease),
+                completer=Completer(self._database, definitions, memory, lease=config.lease),
                 renewer=Renewer(self._database, lease=config.lease),
                 operators=Operators(self._database, definitions, lease=config.lease),
                 retry_in=self._retry_in,

@@ -5,9 +5,9 @@ Every change of a run, whatever asked for it, goes through here: lock the runs, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -28,7 +28,7 @@ from taskforge.domain.workflow import Workflow
 from taskforge.runtime.ids import new_id
 from taskforge.scheduler.definitions import Definitions
 from taskforge.store import runs as store
-from taskforge.store.pool import Connection
+from taskforge.store.pool import Connection, Database, Undone
 from taskforge.store.run_writes import (
     AttemptWrite,
     Creation,
@@ -36,14 +36,13 @@ from taskforge.store.run_writes import (
     RunWrite,
     StepWrite,
     WriteConflict,
+    write_known_runs,
     write_runs,
 )
-from taskforge.store.runs import RunRow, StepRow
+from taskforge.store.runs import Patience, RunRow, StepRow
 
 StepRef = tuple[UUID, int]
 Result = TypeVar("Result")
-
-PATIENCE_SECONDS = 0.5  #: transactions take milliseconds; whoever holds a run for so long has stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +58,22 @@ class Note:
 NO_NOTE = Note()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInputs:
+    """What an executor that takes up a run is told of it, as JSON text."""
+
+    inputs: str
+    trigger: str
+    created_at: datetime
+
+    @property
+    def characters(self) -> int:
+        """Their size."""
+        return len(self.inputs) + len(self.trigger)
+
+
 class RunTurn:
-    """A locked run, or a new one, and what this transaction changes about it."""
+    """A run as it was read, or a new one, and what this transaction changes about it."""
 
     def __init__(self, row: RunRow, workflow: Workflow, steps: dict[int, StepRow]) -> None:
         self.row = row
@@ -72,9 +85,8 @@ class RunTurn:
             steps={index: step.view for index, step in steps.items()},
             stop_error=row.error,
         )
-        self.write = RunWrite(
-            run_id=row.run_id, workflow=row.workflow, from_state=row.state, from_seq=row.seq, state=row.state
-        )
+        self.inputs: RunInputs | None = None  #: None: not known here
+        self.write = _nothing(row)
 
     @classmethod
     def new(cls, row: RunRow, workflow: Workflow, creation: Creation) -> RunTurn:
@@ -83,6 +95,16 @@ class RunTurn:
         turn.write.creation = creation
         turn.write.run_causes.append(("", RunState.QUEUED, "created"))
         return turn
+
+    def committed(self, at: datetime) -> None:
+        """Go on from what was written `at` this time: the next transaction changes that."""
+        write, creation = self.write, self.write.creation
+        for step in write.steps.values():
+            self.rows[step.step] = _row_after(step, self.rows.get(step.step), at)
+        self.row = replace(self.row, state=write.state, seq=write.seq, error=write.error)
+        if creation is not None:
+            self.inputs = RunInputs(inputs=creation.inputs, trigger=creation.trigger, created_at=at)
+        self.write = _nothing(self.row)
 
     @property
     def queued(self) -> list[StepRef]:
@@ -183,28 +205,41 @@ class RunTurn:
         return self.snapshot.step(index)
 
 
-async def without_waiting_long(work: Callable[[float], Awaitable[Result]]) -> Result:
-    """Do a transaction over many runs, whose argument is the patience for `load_turns`.
+def _nothing(row: RunRow) -> RunWrite:
+    return RunWrite(run_id=row.run_id, workflow=row.workflow, from_state=row.state, from_seq=row.seq, state=row.state)
+
+
+def _row_after(step: StepWrite, before: StepRow | None, at: datetime) -> StepRow:
+    started = None if before is None else before.started_at
+    return StepRow(
+        view=step.after,
+        executor_id=step.executor_id or (None if before is None else before.executor_id),
+        lease_alive=step.after.state is StepState.RUNNING,
+        is_due=False,
+        result_hash=step.result_hash,
+        started_at=started if step.elapsed is None else at - step.elapsed,
+    )
+
+
+async def without_waiting_long(work: Callable[[Patience], Awaitable[Result]]) -> Result:
+    """Do a transaction over many runs, whose argument is for `load_turns`.
 
     A scheduler that stands still before its commit holds its runs until the server ends its session. The others' work
     is done without those runs, once it is clear that they are not about to be free. What met with a heartbeat is done
     again.
     """
     try:
-        return await work(PATIENCE_SECONDS)
+        return await work(Patience.SHORT)
     except store.RunsHeld:
-        return await work(0.0)
+        return await work(Patience.NONE)
     except WriteConflict:
-        return await work(PATIENCE_SECONDS)
+        return await work(Patience.SHORT)
 
 
 async def load_turns(
-    connection: Connection, definitions: Definitions, run_ids: Iterable[UUID], *, patience: float | None = None
+    connection: Connection, definitions: Definitions, run_ids: Iterable[UUID], *, patience: Patience = Patience.LONG
 ) -> dict[UUID, RunTurn]:
-    """Lock runs and read their steps. Runs that do not exist, or whose definition cannot be read, are left out.
-
-    `patience` is for runs that another transaction holds; see `store.runs.lock_runs`.
-    """
+    """Lock runs and read their steps. Runs that do not exist, or whose definition cannot be read, are left out."""
     rows = await store.lock_runs(connection, set(run_ids), patience=patience)
     if not rows:
         return {}
@@ -217,9 +252,19 @@ async def load_turns(
     return turns
 
 
-async def save_turns(connection: Connection, turns: Iterable[RunTurn], *, lease: timedelta) -> None:
-    """Write what the turns changed."""
-    await write_runs(connection, [turn.write for turn in turns], lease=lease)
+async def save_turns(connection: Connection, turns: Iterable[RunTurn], *, lease: timedelta) -> Mapping[UUID, datetime]:
+    """Write what the turns changed; returns when each that has changed was written."""
+    return await write_runs(connection, [turn.write for turn in turns], lease=lease)
+
+
+async def write_known(database: Database, turns: Iterable[RunTurn], *, lease: timedelta) -> Mapping[UUID, datetime]:
+    """Write what remembered turns changed, unless their runs have changed meanwhile or are held; in a transaction of
+    its own. Returns when each was written."""
+    changed = [turn.write for turn in turns if turn.write.changed]
+    try:
+        return await write_known_runs(database, changed, lease=lease) if changed else {}
+    except Undone:
+        return {}
 
 
 def queued_refs(turns: Iterable[RunTurn]) -> Sequence[StepRef]:

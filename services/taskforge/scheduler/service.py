@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
@@ -15,8 +14,8 @@ from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.internal.v1.scheduler_service_pb2_grpc import SchedulerServiceServicer
 from taskforge.runtime.batcher import Batcher
-from taskforge.scheduler.claims import Claim, Claimer
-from taskforge.scheduler.completions import Completer, Report
+from taskforge.scheduler.claims import Claim, Claimed, Claimer
+from taskforge.scheduler.completions import Completed, Completer, Report, Result
 from taskforge.scheduler.convert import checked_json, uuid_from
 from taskforge.scheduler.leases import HeldLease, Renewer
 from taskforge.scheduler.operators import Operators, Request
@@ -26,7 +25,6 @@ from taskforge.store import logs, revisions
 from taskforge.store.pool import Database
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Result = TypeVar("Result")
 MAX_CLAIM = 1_000
 
 
@@ -50,17 +48,26 @@ class SchedulerService(SchedulerServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._starts: Batcher[NewRun, StartedRun] = Batcher("start_runs", self._flush_starts, concurrency=2)
+        # What memory does not settle goes on to those who read. It is another batch: nobody waits for it but itself.
+        self._known_claims: Batcher[Claim, Claimed] = Batcher(
+            "claim_known_steps", self._flush_known_claims, max_items=20
+        )
         self._claims: Batcher[Claim, list[pb.Grant]] = Batcher("claim_steps", self._flush_claims, max_items=20)
-        self._reports: Batcher[Report, pb.StretchResult] = Batcher("complete_steps", self._flush_reports, concurrency=2)
+        self._known_reports: Batcher[Report, pb.StretchResult | None] = Batcher(
+            "complete_known_steps", self._flush_known_reports, concurrency=2
+        )
+        self._reports: Batcher[Report, pb.StretchResult | None] = Batcher(
+            "complete_steps", self._flush_reports, concurrency=2
+        )
 
     async def drain(self) -> None:
         """Wait until everything that was taken in is written."""
-        for batcher in (self._starts, self._claims, self._reports):
+        for batcher in (self._starts, self._known_claims, self._claims, self._known_reports, self._reports):
             await batcher.drain()
 
     async def StartRuns(self, request: pb.StartRunsRequest, context: Context) -> pb.StartRunsResponse:  # noqa: N802
         """Create runs."""
-        results = await _gather(self._starts.submit(_new_run(run)) for run in request.runs)
+        results = await self._starts.submit_all([_new_run(run) for run in request.runs])
         await reach(Point.BEFORE_REPLY)
         return pb.StartRunsResponse(results=[_start_result(result) for result in results])
 
@@ -75,7 +82,7 @@ class SchedulerService(SchedulerServiceServicer):
         )
         if claim.limit <= 0 or not (claim.hints or claim.poll):
             return pb.ClaimStepsResponse()
-        return pb.ClaimStepsResponse(grants=await self._claims.submit(claim))
+        return pb.ClaimStepsResponse(grants=await self._claim(claim))
 
     async def RenewLeases(  # noqa: N802
         self, request: pb.RenewLeasesRequest, context: Context
@@ -90,9 +97,11 @@ class SchedulerService(SchedulerServiceServicer):
     ) -> pb.CompleteStepsResponse:
         """Take stretches."""
         executor_id = uuid_from(request.executor_id)
-        results = await _gather(
-            self._reports.submit(Report(executor_id=executor_id, stretch=stretch)) for stretch in request.stretches
-        )
+        reports = [Report(executor_id=executor_id, stretch=stretch) for stretch in request.stretches]
+        results = await self._known_reports.submit_all(reports)
+        left = [index for index, result in enumerate(results) if result is None]
+        for index, result in zip(left, await self._reports.submit_all([reports[i] for i in left]), strict=True):
+            results[index] = result
         return pb.CompleteStepsResponse(results=[_or_raise(result) for result in results])
 
     async def AppendLogs(self, request: pb.AppendLogsRequest, context: Context) -> pb.AppendLogsResponse:  # noqa: N802
@@ -150,29 +159,40 @@ class SchedulerService(SchedulerServiceServicer):
         self._parts.hints.publish(hints)
         return results
 
+    async def _claim(self, claim: Claim) -> list[pb.Grant]:
+        claimed = await self._known_claims.submit(claim)
+        if claimed.left is None:
+            return claimed.grants
+        try:
+            return claimed.grants + await self._claims.submit(claimed.left)
+        except TaskforgeError:
+            if not claimed.grants:
+                raise
+            return claimed.grants  # these are leased, whatever becomes of the others
+
+    async def _flush_known_claims(self, claims: Sequence[Claim]) -> Sequence[Claimed]:
+        return await self._parts.claimer.claim_known(claims)
+
     async def _flush_claims(self, claims: Sequence[Claim]) -> Sequence[list[pb.Grant] | TaskforgeError]:
         return await self._parts.claimer.claim(claims)
 
-    async def _flush_reports(self, reports: Sequence[Report]) -> Sequence[pb.StretchResult | TaskforgeError]:
-        done = await self._parts.completer.complete(reports)
+    async def _flush_known_reports(self, reports: Sequence[Report]) -> Sequence[Result]:
+        return self._told(await self._parts.completer.complete_known(reports))
+
+    async def _flush_reports(self, reports: Sequence[Report]) -> Sequence[Result]:
+        return self._told(await self._parts.completer.complete(reports))
+
+    def _told(self, done: Completed) -> Sequence[Result]:
         self._parts.hints.publish(done.queued)
         if done.delays:
             self._parts.retry_in(min(done.delays))
         return done.results
 
 
-async def _gather(calls: Iterable[Coroutine[Any, Any, Result]]) -> list[Result | TaskforgeError]:
-    """Await all calls; a call's own error takes its result's place, and surprises are raised once all have ended."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, TaskforgeError):
-            raise result
-    return results  # type: ignore[return-value]
-
-
-def _or_raise(result: Result | TaskforgeError) -> Result:
+def _or_raise(result: Result) -> pb.StretchResult:
     if isinstance(result, TaskforgeError):
         raise result
+    assert result is not None  # noqa: S101 -- whoever reads has an answer
     return result
 
 

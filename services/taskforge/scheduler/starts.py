@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from taskforge.domain.errors import AlreadyExists, NotFound, ResourceExhausted, TaskforgeError
@@ -14,15 +15,20 @@ from taskforge.domain.states import RunState
 from taskforge.domain.workflow import Workflow
 from taskforge.scheduler.admission import Admission
 from taskforge.scheduler.definitions import Definitions
+from taskforge.scheduler.memory import Memory
 from taskforge.scheduler.run_turn import RunTurn, StepRef, queued_refs
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
-from taskforge.store.run_writes import Creation, write_runs
+from taskforge.store.run_writes import Creation, write_known_runs, write_runs
 from taskforge.store.runs import RunRow
 
 Key = tuple[str, str]
 
 _NO_LEASE = timedelta()  #: nothing is leased by a start
+
+#: A call sent again is answered from what it wrote the first time, perhaps without being told so. That commit may not
+#: have reached the standby yet. This statement's commit waits until both have.
+_BARRIER = "write_barrier"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +55,36 @@ class StartedRun:
     created: bool
 
 
+Result = StartedRun | TaskforgeError
+
+
+class _Begun(NamedTuple):
+    """One result a run that was asked for; the new ones, and when each that did not exist yet was written."""
+
+    results: list[Result]
+    turns: Mapping[UUID, RunTurn]
+    written: Mapping[UUID, datetime]
+
+    @property
+    def queued(self) -> Sequence[StepRef]:
+        """The steps that wait for an executor now."""
+        return queued_refs(self.turns[run_id] for run_id in self.written)
+
+
 class Starter:
     """Creates runs in batches."""
 
-    def __init__(self, database: Database, definitions: Definitions, admission: Admission) -> None:
+    def __init__(self, database: Database, definitions: Definitions, memory: Memory, admission: Admission) -> None:
         self._database = database
         self._definitions = definitions
+        self._memory = memory
         self._admission = admission
 
-    async def start(self, runs: Sequence[NewRun]) -> tuple[list[StartedRun | TaskforgeError], Sequence[StepRef]]:
+    async def start(self, runs: Sequence[NewRun]) -> tuple[list[Result], Sequence[StepRef]]:
         """Create what there is room for; returns one result a run and the steps to hint after the commit."""
         taken = self._admission.take(len(runs))
         full = ResourceExhausted("QUEUE_FULL", "too many steps wait for an executor", retry_after=5)
-        turned_away: list[StartedRun | TaskforgeError] = [full] * (len(runs) - taken)
+        turned_away: list[Result] = [full] * (len(runs) - taken)
         if not taken:
             return turned_away, ()
         queued = taken  # unless the commit says otherwise
@@ -72,42 +95,59 @@ class Starter:
             self._admission.settle(taken, queued)
         return [*results, *turned_away], hints
 
-    async def _create(self, runs: Sequence[NewRun]) -> tuple[list[StartedRun | TaskforgeError], Sequence[StepRef]]:
+    async def _create(self, runs: Sequence[NewRun]) -> tuple[list[Result], Sequence[StepRef]]:
+        await self._load_definitions(runs)
+        plain = all(run.key is None and self._unknown(run) is None for run in runs)
+        begun = await (self._create_at_once(runs) if plain else self._create_in_turn(runs))
+        hints = begun.queued
+        self._memory.keep(begun.turns.values(), begun.written)
+        return begun.results, hints
+
+    async def _create_at_once(self, runs: Sequence[NewRun]) -> _Begun:
+        """Runs without keys, in a transaction of one statement."""
+        turns = {run.run_id: self._new_turn(run) for run in runs}
+        written = await write_known_runs(self._database, [turn.write for turn in turns.values()], lease=_NO_LEASE)
+        if not written:
+            await self._database.write(store.FILE, _BARRIER)
+        return _Begun([StartedRun(run_id=run.run_id, created=run.run_id in written) for run in runs], turns, written)
+
+    async def _create_in_turn(self, runs: Sequence[NewRun]) -> _Begun:
         async with self._database.transaction(store.FILE) as connection:
-            results, hints = await self.start_within(connection, runs)
-            if not any(isinstance(result, StartedRun) and result.created for result in results):
-                # A call sent again is answered from what it wrote the first time, perhaps without being told so. That
-                # commit may not have reached the standby yet; this one waits until both have.
-                await connection.run("write_barrier")
-            return results, hints
+            begun = await self._begin(connection, runs)
+            if not begun.written:
+                await connection.run(_BARRIER)
+            return begun
 
     async def start_within(
         self, connection: Connection, runs: Sequence[NewRun]
-    ) -> tuple[list[StartedRun | TaskforgeError], Sequence[StepRef]]:
+    ) -> tuple[list[Result], Sequence[StepRef]]:
         """The same inside a transaction of the caller's, such as the one that writes a schedule's tick."""
         await self._definitions.load_all(connection, [run.revision_id for run in runs])
-        results: list[StartedRun | TaskforgeError | None] = [self._unknown(run) for run in runs]
+        begun = await self._begin(connection, runs)
+        return begun.results, begun.queued
+
+    async def _load_definitions(self, runs: Sequence[NewRun]) -> None:
+        if any(self._definitions.cached(run.revision_id) is None for run in runs):
+            async with self._database.connection(store.FILE) as connection:
+                await self._definitions.load_all(connection, [run.revision_id for run in runs])
+
+    async def _begin(self, connection: Connection, runs: Sequence[NewRun]) -> _Begun:
+        """Keys first, then the runs that have none or got theirs."""
+        results: list[Result | None] = [self._unknown(run) for run in runs]
         await _settle_keys(connection, runs, results)
         fresh = [run for run, result in zip(runs, results, strict=True) if result is None]
-        created, hints = await self._insert(connection, fresh)
-        return [
-            result or StartedRun(run_id=run.run_id, created=run.run_id in created)
+        turns = {run.run_id: self._new_turn(run) for run in fresh}
+        written = await write_runs(connection, [turn.write for turn in turns.values()], lease=_NO_LEASE)
+        settled = [
+            result or StartedRun(run_id=run.run_id, created=run.run_id in written)
             for run, result in zip(runs, results, strict=True)
-        ], hints
+        ]
+        return _Begun(settled, turns, written)
 
     def _unknown(self, run: NewRun) -> TaskforgeError | None:
         if self._definitions.cached(run.revision_id) is None:
             return NotFound("WORKFLOW_NOT_FOUND", "there is no such revision of a workflow")
         return None
-
-    async def _insert(
-        self, connection: Connection, runs: Sequence[NewRun]
-    ) -> tuple[Collection[UUID], Sequence[StepRef]]:
-        if not runs:
-            return set(), ()
-        turns = {run.run_id: self._new_turn(run) for run in runs}
-        created = await write_runs(connection, [turn.write for turn in turns.values()], lease=_NO_LEASE)
-        return created.keys(), queued_refs(turns[run_id] for run_id in created)
 
     def _new_turn(self, run: NewRun) -> RunTurn:
         workflow = self._definitions.cached(run.revision_id)
@@ -125,9 +165,7 @@ class Starter:
         return turn
 
 
-async def _settle_keys(
-    connection: Connection, runs: Sequence[NewRun], results: list[StartedRun | TaskforgeError | None]
-) -> None:
+async def _settle_keys(connection: Connection, runs: Sequence[NewRun], results: list[Result | None]) -> None:
     """Take the keys of the runs that have one; those that come too late get the earlier run, or an error."""
     keyed = sorted((run.key, index) for index, run in enumerate(runs) if run.key is not None and results[index] is None)
     if not keyed:

@@ -27,6 +27,7 @@ from taskforge.scheduler.run_turn import (
 from taskforge.store import runs as store
 from taskforge.store.pool import Database
 from taskforge.store.run_writes import WriteConflict
+from taskforge.store.runs import Patience
 
 LIMIT = 500
 REHINT_AGE = timedelta(seconds=2)
@@ -166,7 +167,7 @@ class Sweeper:
         return await without_waiting_long(lambda patience: self._apply_to_some(refs, event, patience))
 
     async def _apply_to_some(
-        self, refs: Sequence[StepRef], event: Callable[[RunTurn, int], Event | None], patience: float
+        self, refs: Sequence[StepRef], event: Callable[[RunTurn, int], Event | None], patience: Patience
     ) -> int:
         done = 0
         async with self._database.transaction(store.FILE) as connection:

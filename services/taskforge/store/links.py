@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -54,8 +55,9 @@ class NotReplicated(Exception):
     """The server has committed, and does not know whether its standby has: it was told to stop waiting for it."""
 
 
-async def commit(raw: Any, transaction: Any) -> None:
-    """Commit, and believe it only if the standbys that count have it.
+@asynccontextmanager
+async def replicated(raw: Any) -> AsyncIterator[None]:
+    """Around a commit, which is believed only if the standbys that count have it.
 
     A server that stops waiting for its standby, because somebody cancelled that, says COMMIT all the same, and warns.
 
@@ -69,7 +71,7 @@ async def commit(raw: Any, transaction: Any) -> None:
 
     raw.add_log_listener(listen)
     try:
-        await transaction.commit()
+        yield
     finally:
         with suppress(asyncpg.InterfaceError):  # the connection may be gone
             raw.remove_log_listener(listen)

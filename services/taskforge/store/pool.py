@@ -12,7 +12,16 @@ import asyncpg
 
 from taskforge.domain.errors import Unavailable
 from taskforge.failpoints import Point, reach
-from taskforge.store.links import LOST, SERVER_OPTIONS, Link, NotReplicated, Primary, commit, is_lost, refuse_read_only
+from taskforge.store.links import (
+    LOST,
+    SERVER_OPTIONS,
+    Link,
+    NotReplicated,
+    Primary,
+    is_lost,
+    refuse_read_only,
+    replicated,
+)
 from taskforge.store.queries import Query, load
 
 
@@ -66,6 +75,13 @@ _RETRYABLE: tuple[type[Exception], ...] = (
 
 #: After so long a connection that nobody uses is closed: each costs the server some two megabytes.
 _IDLE_SECONDS = 15.0
+
+#: What the server undid by itself.
+_UNDOING = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+class Undone(Unavailable):
+    """Somebody else was in the way, and nothing was done."""
 
 
 class Connection:
@@ -141,6 +157,19 @@ class Database:
                 await reach(Point.BEFORE_COMMIT, raising=asyncpg.ConnectionDoesNotExistError)
             await reach(Point.AFTER_COMMIT, raising=asyncpg.ConnectionDoesNotExistError)
 
+    async def write(self, file: str, name: str, /, **values: Any) -> list[Any]:
+        """Run one statement that is a transaction by itself, and return its rows.
+
+        After Unavailable the outcome is unknown, except after Undone: whatever is written must be safe to send again.
+        """
+        with translated():
+            async with self._acquire() as raw:
+                await reach(Point.BEFORE_COMMIT, raising=asyncpg.ConnectionDoesNotExistError)
+                async with replicated(raw):
+                    rows = await Connection(raw, load(file)).rows(name, **values)
+            await reach(Point.AFTER_COMMIT, raising=asyncpg.ConnectionDoesNotExistError)
+        return rows
+
     @asynccontextmanager
     async def snapshot(self, file: str) -> AsyncIterator[Connection]:
         """A read-only transaction whose statements all see the database at one moment."""
@@ -193,7 +222,8 @@ class Database:
             except Exception:
                 _cut(raw)
             raise
-        await commit(raw, transaction)
+        async with replicated(raw):
+            await transaction.commit()
 
     async def _open(self) -> Any:
         async with self._opening:
@@ -234,4 +264,5 @@ def translated() -> Iterator[None]:
         if isinstance(error, ValueError):
             raise  # asyncpg files bad arguments under interface errors; sending them again would not help
         kind = type(error).__name__
-        raise Unavailable("STORE_UNAVAILABLE", f"the database does not answer ({kind})", retry_after=1) from error
+        refused = Undone if isinstance(error, _UNDOING) else Unavailable
+        raise refused("STORE_UNAVAILABLE", f"the database does not answer ({kind})", retry_after=1) from error

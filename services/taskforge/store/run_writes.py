@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,8 +14,8 @@ from taskforge.domain.errors import Aborted
 from taskforge.domain.outcome import StepError
 from taskforge.domain.run import StepView
 from taskforge.domain.states import RUN_FINAL, AttemptOutcome, RunState
-from taskforge.store.pool import Connection
-from taskforge.store.runs import error_to_json, of_runs
+from taskforge.store.pool import Connection, Database
+from taskforge.store.runs import FILE, error_to_json, of_runs
 
 Row = tuple[Any, ...]
 
@@ -149,6 +149,19 @@ async def write_runs(connection: Connection, writes: Iterable[RunWrite], *, leas
     if any(write.creation is None and write.run_id not in written for write in writes):
         raise WriteConflict
     return written
+
+
+async def write_known_runs(database: Database, writes: Sequence[RunWrite], *, lease: timedelta) -> dict[UUID, datetime]:
+    """Write changes of runs that were not looked at, and new runs, in a transaction of one statement.
+
+    Returns:
+        When, for each that was as it was known, or that is new. The others are as if nobody had asked.
+
+    Raises:
+        Undone: somebody was in the way; nothing was written.
+    """
+    rows = await database.write(FILE, "write_runs", **arguments(writes, lease=lease))
+    return {row["run_id"]: row["now"] for row in rows}
 
 
 def _run_id(write: RunWrite) -> UUID:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +15,22 @@ import asyncpg
 from taskforge.domain.outcome import ErrorKind, StepError
 from taskforge.domain.run import StepView
 from taskforge.domain.states import RunState, StepState
-from taskforge.store.pool import Connection
+from taskforge.store.pool import BY_KEY, Connection
 
 FILE = "runs"
+
+
+#: A scheduler's connections. Its transactions take milliseconds: whoever holds a run for so long has stopped.
+SESSION = {**BY_KEY, "lock_timeout": "500"}
+_LONG_MILLISECONDS = "5000"
+
+
+class Patience(Enum):
+    """How long a run that another transaction holds is waited for."""
+
+    LONG = auto()  # somebody asked for this one
+    SHORT = auto()  # as long as SESSION says
+    NONE = auto()  # not at all: what is held is left out
 
 
 class RunsHeld(Exception):
@@ -54,25 +68,22 @@ def of_runs(run_ids: Collection[UUID]) -> dict[str, Any]:
 
 
 async def lock_runs(
-    connection: Connection, run_ids: Collection[UUID], *, patience: float | None = None
+    connection: Connection, run_ids: Collection[UUID], *, patience: Patience = Patience.LONG
 ) -> dict[UUID, RunRow]:
-    """Lock runs in the order of their ids; runs that do not exist are left out.
+    """Lock runs, within a transaction, in the order of their ids; runs that do not exist are left out.
 
-    Args:
-        connection: within a transaction.
-        run_ids: which.
-        patience: for how many seconds a run that another transaction holds is waited for before RunsHeld is raised.
-            None: for as long as the server allows; 0: not at all, and what is held is left out.
+    Raises:
+        RunsHeld: another transaction has held one for longer than a SHORT patience.
     """
     if not run_ids:
         return {}
-    if patience:
-        await connection.run("wait_for_locks", milliseconds=str(round(1000 * patience)))
+    if patience is Patience.LONG:
+        await connection.run("wait_for_locks", milliseconds=_LONG_MILLISECONDS)
     try:
-        rows = await connection.rows("lock_free_runs" if patience == 0 else "lock_runs", **of_runs(run_ids))
+        rows = await connection.rows("lock_free_runs" if patience is Patience.NONE else "lock_runs", **of_runs(run_ids))
     except asyncpg.LockNotAvailableError as error:
-        if not patience:
-            raise  # held runs were to be left out, so it is the whole table that is locked
+        if patience is not Patience.SHORT:
+            raise
         raise RunsHeld from error
     return {
         row["run_id"]: RunRow(

@@ -7,12 +7,12 @@ import pytest
 from taskforge.domain.errors import Unavailable
 from taskforge.runtime.ids import new_id
 from taskforge.store.pool import Database as Pool
-from taskforge.store.runs import FILE, lock_runs
+from taskforge.store.runs import FILE, Patience, lock_runs
 from tests.support.postgres import Database
 
 
-@pytest.mark.parametrize("patience", [0.0, None])
-async def test_a_locked_table_is_not_a_run_that_somebody_holds(database: Database, patience: float | None) -> None:
+@pytest.mark.parametrize("patience", [Patience.NONE, Patience.LONG])
+async def test_a_locked_table_is_not_a_run_that_somebody_holds(database: Database, patience: Patience) -> None:
     pool = Pool(database.url_for("scheduler"), size=1, settings={"lock_timeout": "100"})
     async with database.connect() as owner, owner.transaction():
         await owner.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
