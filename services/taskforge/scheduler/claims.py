@@ -13,7 +13,7 @@ from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.scheduler.definitions import Definitions
 from taskforge.scheduler.grants import GrantPlan, build_grants, grant_known, needs_reading
-from taskforge.scheduler.leases import HeldLease
+from taskforge.scheduler.leases import HeldLease, extend
 from taskforge.scheduler.memory import Memory
 from taskforge.scheduler.run_turn import (
     Note,
@@ -128,15 +128,7 @@ class Claimer:
         again = [plan for plan in plans if _is_granted_again(plan)]
         if not again:
             return plans
-        rows = await connection.rows(
-            "renew_leases",
-            executor_id=claim.executor_id,
-            lease=self._lease,
-            **store.of_runs([plan.turn.row.run_id for plan in again]),
-            steps=[plan.step for plan in again],
-            tokens=[plan.turn.view(plan.step).token for plan in again],
-        )
-        renewed = {(row["run_id"], row["step"]) for row in rows}
+        renewed = await extend(connection, claim.executor_id, [plan.lease for plan in again], self._lease)
         return [plan for plan in plans if plan not in again or (plan.turn.row.run_id, plan.step) in renewed]
 
 

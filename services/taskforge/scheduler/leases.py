@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.store import runs as store
-from taskforge.store.pool import Database
+from taskforge.store.pool import Connection, Database
 
 Result = pb.RenewLeasesResponse.Result
 
@@ -23,6 +24,22 @@ class HeldLease:
     token: int
 
 
+async def extend(
+    connection: Connection, executor_id: UUID, leases: Sequence[HeldLease], length: timedelta
+) -> set[tuple[UUID, int]]:
+    """Extend an executor's leases that are good and not being changed now; returns the steps whose were."""
+    rows = await connection.rows("renew_leases", executor_id=executor_id, lease=length, **_columns(leases))
+    return {(row["run_id"], row["step"]) for row in rows}
+
+
+def _columns(leases: Sequence[HeldLease]) -> dict[str, Any]:
+    return {
+        **store.of_runs([lease.run_id for lease in leases]),
+        "steps": [lease.step for lease in leases],
+        "tokens": [lease.token for lease in leases],
+    }
+
+
 class Renewer:
     """Extends leases by their full length, on the database's clock."""
 
@@ -34,16 +51,10 @@ class Renewer:
         """Say of each lease what became of it."""
         if not leases:
             return []
-        columns = {
-            **store.of_runs([lease.run_id for lease in leases]),
-            "steps": [lease.step for lease in leases],
-            "tokens": [lease.token for lease in leases],
-        }
         async with self._database.transaction(store.FILE) as connection:
-            rows = await connection.rows("renew_leases", executor_id=executor_id, lease=self._lease, **columns)
-        renewed = {(row["run_id"], row["step"]) for row in rows}
+            renewed = await extend(connection, executor_id, leases, self._lease)
         async with self._database.connection(store.FILE) as connection:
-            rows = await connection.rows("read_leases", **columns)
+            rows = await connection.rows("read_leases", **_columns(leases))
         now = {(row["run_id"], row["step"], row["token"]): row for row in rows}
         return [self._judge(lease, renewed, now) for lease in leases]
 
