@@ -9,7 +9,7 @@ class Point(StrEnum):
     """Moments at which dying, hanging or failing has a consequence of its own."""
 
     REQUEST_PARSED = "request-parsed"  #: K1: a request is understood, nothing is done yet
-    BEFORE_COMMIT = "before-commit"  #: K2: everything is written, nothing committed
+    BEFORE_COMMIT = "before-commit"  #: K2: nothing committed; all is written, but for the one statement of some
     AFTER_COMMIT = "after-commit"  #: K3: committed, and nobody knows
     BEFORE_REPLY = "before-reply"  #: K4: done, the caller not told
     DUE_SELECTED = "due-selected"  #: K5: due rows read, nothing done about them
