@@ -251,6 +251,6 @@ async def long_ago(engine: Engine, *, seconds: int) -> None:
     """The schedule was made so long ago, and nobody has looked since."""
     await engine.execute(
         "UPDATE schedules SET updated_at = clock_timestamp() - $1::integer * interval '1 second',"
-        " next_fire_at = to_timestamp((extract(epoch FROM clock_timestamp())::bigint - $1::integer) / 10 * 10 + 10)",
+        " next_fire_at = to_timestamp(floor((extract(epoch FROM clock_timestamp()) - $1::integer) / 10) * 10 + 10)",
         seconds,
     )
