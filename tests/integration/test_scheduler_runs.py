@@ -283,8 +283,8 @@ async def test_final_states_are_guarded_by_the_database_itself(engine: Engine) -
     run = await engine.start(await engine.revision(ONE))
     [grant] = await engine.claim(ALICE)
     await engine.report(ALICE, stretch(grant.lease, succeeded(0)))
-    with pytest.raises(Exception, match="cannot become RUNNING"):
-        await engine.execute("UPDATE steps SET state = 'RUNNING' WHERE run_id = $1", run)
+    with pytest.raises(Exception, match="cannot become PENDING"):
+        await engine.execute("UPDATE steps SET state = 'PENDING', ended_at = NULL WHERE run_id = $1", run)
 
 
 async def test_steps_that_wait_for_long_are_hinted_again(engine: Engine) -> None:

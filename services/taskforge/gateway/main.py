@@ -33,7 +33,7 @@ from taskforge.store.dead_letter_reads import DeadLetterReads
 from taskforge.store.definitions import Definitions
 from taskforge.store.guard import Guard
 from taskforge.store.invariant_reads import InvariantReads
-from taskforge.store.pool import Database
+from taskforge.store.pool import IN_ORDER, Database
 from taskforge.store.run_reads import RunReads
 from taskforge.store.secrets import Secrets
 from taskforge.store.triggers import Triggers
@@ -56,7 +56,9 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig, keyring: KeyRing) -> None:
         self._config = config
-        self._database = Database(config.database_url, size=_POOL_SIZE, application="taskforge-gateway")
+        self._database = Database(
+            config.database_url, size=_POOL_SIZE, application="taskforge-gateway", settings=IN_ORDER
+        )
         self._guard = Guard(self._database, allow_unsafe=config.allow_unsafe_database)
         self._scheduler = Peer(
             config.scheduler, config.process.internal_token, unavailable_reason="SCHEDULER_UNAVAILABLE"

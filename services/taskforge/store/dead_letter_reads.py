@@ -61,10 +61,7 @@ class DeadLetterReads:
 
     async def page(self, wanted: DeadLetterFilter, *, before: UUID, limit: int) -> list[DeadLetterRow]:
         """Dead letters that are older than `before`, newest first."""
-        values = {"workflow": wanted.workflow, "run_id": wanted.run_id, "before": before, "limit": limit}
+        values = {"state": wanted.state, "workflow": wanted.workflow, "run_id": wanted.run_id}
         async with self._database.connection(FILE) as connection:
-            if wanted.state is DeadLetterState.OPEN:
-                rows = await connection.rows("list_open_dead_letters", **values)
-            else:
-                rows = await connection.rows("list_closed_dead_letters", state=wanted.state, **values)
+            rows = await connection.rows("list_dead_letters", **values, before=before, limit=limit)
         return [DeadLetterRow(**row) for row in rows]

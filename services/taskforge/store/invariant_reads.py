@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from taskforge.domain.schedule import CATCH_UP_WINDOW, TickOutcome, fires_between
-from taskforge.domain.states import DeadLetterState
+from taskforge.domain.states import DeadLetterState, RunState
 from taskforge.invariants.rows import (
     AttemptRow,
     CauseRow,
@@ -87,7 +87,8 @@ class InvariantReads:
         }
         name = "find_runs"
         if wanted.workflow:
-            name, values["workflow"] = "find_runs_of_workflow", wanted.workflow
+            name = "find_runs_of_workflow"
+            values |= {"workflow": wanted.workflow, "states": list(RunState)}
         async with self._database.snapshot(FILE) as connection:
             found = await connection.rows(name, **values)
             page = _within_budget(found[:limit])

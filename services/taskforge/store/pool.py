@@ -56,6 +56,10 @@ BY_KEY = {
     "plan_cache_mode": "force_generic_plan",
 }
 
+#: For connections whose every list walks an index in the order that it shows. Without statistics, or with those of
+#: another week, the planner would rather read everything and sort it.
+IN_ORDER = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off"}
+
 #: Errors after which the same transaction may be sent again: the server is away, restarting, read-only, full or busy,
 #: or does not know this service yet.
 _RETRYABLE: tuple[type[Exception], ...] = (

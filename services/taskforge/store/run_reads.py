@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from taskforge.domain.ids import first_uuid7_at
-from taskforge.domain.states import RUN_FINAL, RunState
+from taskforge.domain.states import RunState
 from taskforge.store.pool import Database
 
 FILE = "run_reads"
@@ -18,8 +18,6 @@ LAST_ID = UUID(int=(1 << 128) - 1)
 #: Bytes of outputs that one answer holds. As protobuf values they may take five times as much.
 OUTPUT_BUDGET = 4 * 1024 * 1024
 
-_ACTIVE = frozenset(RunState) - RUN_FINAL
-_UNSUCCESSFUL = frozenset({RunState.FAILED, RunState.CANCELLED})
 _DAWN = datetime(1970, 1, 1, tzinfo=UTC)
 # Ids carry the clock of the service that made them, `created_at` that of the database.
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -190,14 +188,11 @@ class RunReads:
             "states": sorted(states),
             "limit": limit,
         }
-        if states <= _ACTIVE or states <= _UNSUCCESSFUL:
-            name = "list_active_runs" if states <= _ACTIVE else "list_unsuccessful_runs"
-            values["workflow"] = wanted.workflow
-        elif wanted.workflow:
+        if wanted.workflow:
             name = "list_runs_of_workflow"
             values["workflow"] = wanted.workflow
         else:
-            name = "list_runs"
+            name = "list_runs" if RunState.SUCCEEDED in states else "list_runs_of_states"
         async with self._database.connection(FILE) as connection:
             return [RunRow(**row) for row in await connection.rows(name, **values)]
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from taskforge.domain.states import RunState
 from taskforge.store import dead_letter_reads, run_reads, runs, status
-from taskforge.store.pool import BY_KEY
+from taskforge.store.pool import BY_KEY, IN_ORDER
 from taskforge.store.queries import load as load_queries
 from taskforge.v1.run_pb2 import Run
 from taskforge.v1.run_service_pb2 import ListRunsRequest
@@ -163,7 +163,7 @@ async def _read_from_end_to_end(world: World) -> list[str]:
     async with world.database() as connection:
         rows = {row["relname"]: row["reltuples"] for row in await connection.fetch(_ROWS)}
         run_id = await connection.fetchval("SELECT run_id FROM runs WHERE workflow = $1 LIMIT 1", _OLD)
-        for settings, asked in (({}, _of_the_gateway(run_id)), (BY_KEY, _of_the_scheduler(run_id))):
+        for settings, asked in ((IN_ORDER, _of_the_gateway(run_id)), (BY_KEY, _of_the_scheduler(run_id))):
             for name, value in settings.items():
                 await connection.execute(f"SET {name} = {value}")
             for file, name, values in asked:
@@ -201,11 +201,12 @@ def _of_the_gateway(run_id: UUID) -> Iterator[_Asked]:
     yield file, "list_runs", {**page, "states": sorted(RunState)}
     yield file, "list_runs_of_workflow", {**page, "states": sorted(RunState), "workflow": _OLD}
     yield file, "list_runs_of_workflow", {**page, "states": ["SUCCEEDED"], "workflow": "nobody"}
+    for state in ("RUNNING", "FAILED", "CANCELLED"):
+        yield file, "list_runs_of_states", {**page, "states": [state]}
+        yield file, "list_runs_of_workflow", {**page, "states": [state], "workflow": _OLD}
     for workflow in ("", _OLD, "nobody"):
-        yield file, "list_active_runs", {**page, "states": ["RUNNING"], "workflow": workflow}
-        yield file, "list_unsuccessful_runs", {**page, "states": ["FAILED"], "workflow": workflow}
-        letters = {"before": run_reads.LAST_ID, "run_id": None, "limit": 51, "workflow": workflow}
-        yield dead_letter_reads.FILE, "list_open_dead_letters", letters
+        letters = {"state": "OPEN", "before": run_reads.LAST_ID, "run_id": None, "limit": 51, "workflow": workflow}
+        yield dead_letter_reads.FILE, "list_dead_letters", letters
     yield status.FILE, "read_status", {}
 
 

@@ -12,21 +12,13 @@ WHERE dead_letter_id >= :low::uuid AND dead_letter_id <= :high::uuid
 ORDER BY dead_letter_id DESC
 LIMIT :limit;
 
--- name: list_open_dead_letters
--- The state is a constant: only so is the partial index of open ones used.
+-- name: list_dead_letters
+-- Whole keys of the index are compared, so that the planner cannot walk the primary key past those of other states.
 SELECT dead_letter_id, run_id, step, workflow, step_id, state, error, reason, attempts, crashes, created_at, closed_at,
        closed_by, comment
 FROM dead_letters
-WHERE state = 'OPEN' AND dead_letter_id < :before::uuid
+WHERE (state, dead_letter_id) < (:state, :before::uuid)
+  AND (state, dead_letter_id) >= (:state, '00000000-0000-0000-0000-000000000000'::uuid)
   AND (:workflow::text = '' OR workflow = :workflow) AND (:run_id::uuid IS NULL OR run_id = :run_id)
-ORDER BY dead_letter_id DESC
-LIMIT :limit;
-
--- name: list_closed_dead_letters
-SELECT dead_letter_id, run_id, step, workflow, step_id, state, error, reason, attempts, crashes, created_at, closed_at,
-       closed_by, comment
-FROM dead_letters
-WHERE state = :state AND dead_letter_id < :before::uuid
-  AND (:workflow::text = '' OR workflow = :workflow) AND (:run_id::uuid IS NULL OR run_id = :run_id)
-ORDER BY dead_letter_id DESC
+ORDER BY state DESC, dead_letter_id DESC
 LIMIT :limit;

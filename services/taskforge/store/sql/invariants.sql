@@ -1,6 +1,5 @@
 -- What the invariants are checked against. Only the gateway runs these, and only to read. Every query is bounded: by a
--- page of runs, or by a number of ticks. The audit log alone has no index to be asked by; it is asked only for closed
--- dead letters.
+-- page of runs, or by a number of ticks.
 
 -- name: find_runs
 -- Newest first. `seq` is the number of a run's events, so that a page can be cut by how much there is to read.
@@ -11,10 +10,17 @@ ORDER BY run_id DESC
 LIMIT :limit;
 
 -- name: find_runs_of_workflow
-SELECT run_id, seq
-FROM runs
-WHERE workflow = :workflow AND run_id < :before::uuid AND run_id >= :lowest::uuid AND created_at >= :since
-ORDER BY run_id DESC
+-- See run_reads.sql for how its index is asked.
+SELECT r.run_id, r.seq
+FROM unnest(:states::text[]) AS s(state)
+CROSS JOIN LATERAL (
+    SELECT run_id, seq FROM runs
+    WHERE workflow = :workflow AND (state, run_id) < (s.state, :before::uuid)
+      AND (state, run_id) >= (s.state, :lowest::uuid) AND created_at >= :since
+    ORDER BY state DESC, run_id DESC
+    LIMIT :limit
+) AS r
+ORDER BY r.run_id DESC
 LIMIT :limit;
 
 -- name: read_runs

@@ -1,5 +1,6 @@
 -- Runs as people see them. Only the gateway runs these, and only to read. Ids are UUIDv7: newer runs have greater ones,
--- and each query below walks an index in that order.
+-- and each query below walks an index in that order. A list by state or workflow compares whole keys of its index, not the
+-- columns one by one: else the planner may walk the primary key instead, past everything that is not asked for.
 
 -- name: read_run
 SELECT r.run_id, r.workflow, r.revision_id, v.number AS revision, r.state, r.seq, r.cause_kind, r.cause_trigger,
@@ -50,38 +51,35 @@ WHERE r.run_id < :before::uuid AND r.run_id >= :lowest::uuid AND r.created_at >=
 ORDER BY r.run_id DESC
 LIMIT :limit;
 
+-- name: list_runs_of_states
+-- The newest of each state, and of those the newest: so many rows are read, wherever in the history they are. Runs that
+-- succeeded are not in the index.
+SELECT r.run_id, r.workflow, r.revision_id, v.number AS revision, r.state, r.seq, r.cause_kind, r.cause_trigger,
+       r.cause_id, r.labels, r.error, r.created_at, r.started_at, r.ended_at
+FROM unnest(:states::text[]) AS s(state)
+CROSS JOIN LATERAL (
+    SELECT * FROM runs
+    WHERE (state, run_id) < (s.state, :before::uuid) AND (state, run_id) >= (s.state, :lowest::uuid)
+      AND state <> 'SUCCEEDED' AND created_at >= :since
+    ORDER BY state DESC, run_id DESC
+    LIMIT :limit
+) AS r
+LEFT JOIN revisions AS v ON v.revision_id = r.revision_id
+ORDER BY r.run_id DESC
+LIMIT :limit;
+
 -- name: list_runs_of_workflow
 SELECT r.run_id, r.workflow, r.revision_id, v.number AS revision, r.state, r.seq, r.cause_kind, r.cause_trigger,
        r.cause_id, r.labels, r.error, r.created_at, r.started_at, r.ended_at
-FROM runs AS r
+FROM unnest(:states::text[]) AS s(state)
+CROSS JOIN LATERAL (
+    SELECT * FROM runs
+    WHERE workflow = :workflow AND (state, run_id) < (s.state, :before::uuid)
+      AND (state, run_id) >= (s.state, :lowest::uuid) AND created_at >= :since
+    ORDER BY state DESC, run_id DESC
+    LIMIT :limit
+) AS r
 LEFT JOIN revisions AS v ON v.revision_id = r.revision_id
-WHERE r.workflow = :workflow
-  AND r.run_id < :before::uuid AND r.run_id >= :lowest::uuid AND r.created_at >= :since
-  AND r.state = ANY(:states::text[])
-ORDER BY r.run_id DESC
-LIMIT :limit;
-
--- name: list_active_runs
--- The states are repeated as constants: only so is the partial index of active runs used, however long the history is.
-SELECT r.run_id, r.workflow, r.revision_id, v.number AS revision, r.state, r.seq, r.cause_kind, r.cause_trigger,
-       r.cause_id, r.labels, r.error, r.created_at, r.started_at, r.ended_at
-FROM runs AS r
-LEFT JOIN revisions AS v ON v.revision_id = r.revision_id
-WHERE r.state IN ('QUEUED', 'RUNNING', 'CANCELLING') AND (:workflow::text = '' OR r.workflow = :workflow)
-  AND r.run_id < :before::uuid AND r.run_id >= :lowest::uuid AND r.created_at >= :since
-  AND r.state = ANY(:states::text[])
-ORDER BY r.run_id DESC
-LIMIT :limit;
-
--- name: list_unsuccessful_runs
--- The same for the runs that people look for in a long history.
-SELECT r.run_id, r.workflow, r.revision_id, v.number AS revision, r.state, r.seq, r.cause_kind, r.cause_trigger,
-       r.cause_id, r.labels, r.error, r.created_at, r.started_at, r.ended_at
-FROM runs AS r
-LEFT JOIN revisions AS v ON v.revision_id = r.revision_id
-WHERE r.state IN ('FAILED', 'CANCELLED') AND (:workflow::text = '' OR r.workflow = :workflow)
-  AND r.run_id < :before::uuid AND r.run_id >= :lowest::uuid AND r.created_at >= :since
-  AND r.state = ANY(:states::text[])
 ORDER BY r.run_id DESC
 LIMIT :limit;
 
