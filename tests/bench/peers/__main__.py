@@ -20,14 +20,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.peers import restate
+from tests.bench.peers import dbos, restate
 from tests.bench.peers.measure import Peer, throughput
 from tests.bench.peers.packages import Missing
 from tests.bench.target import Target, target
 from tests.bench.workloads import WORKLOADS
 
 #: How each is installed and started.
-PEERS: dict[str, Callable[[str], AbstractContextManager[Peer]]] = {"restate": restate.running}
+PEERS: dict[str, Callable[[str], AbstractContextManager[Peer]]] = {"restate": restate.running, "dbos": dbos.running}
 _HEADLINES = "runs_per_s", "acks_per_s", "cpu_ms_per_run"
 
 

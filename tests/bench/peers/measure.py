@@ -41,7 +41,7 @@ class Peer(Protocol):
     def start(self, workload: str) -> bytes:
         """The request that starts a run and is answered when that is durable."""
 
-    def ended(self, workload: str) -> Ended:
+    async def ended(self, workload: str) -> Ended:
         """What became of the runs of a workload."""
 
     def pids(self) -> Mapping[str, Sequence[int]]:
@@ -64,7 +64,7 @@ async def _repetition(
     Raises:
         AssertionError: not every run succeeded, or the target was not called as often as it should have been.
     """
-    wanted, hits = peer.ended(workload.name).succeeded + runs, server.count()
+    wanted, hits = (await peer.ended(workload.name)).succeeded + runs, server.count()
     before = _cpu_seconds(peer)
     own, target = time.process_time(), server.cpu_seconds()
     began = time.time()
@@ -85,8 +85,8 @@ async def _repetition(
 
 
 async def _all_ended(peer: Peer, workload: Workload, wanted: int) -> Ended:
-    def assertion() -> Ended:
-        ended = peer.ended(workload.name)
+    async def assertion() -> Ended:
+        ended = await peer.ended(workload.name)
         assert ended.succeeded == wanted, f"{ended.succeeded} of {wanted} runs have succeeded"
         return ended
 

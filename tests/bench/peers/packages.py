@@ -24,7 +24,7 @@ def from_npm(name: str, packages: Sequence[str]) -> Path:
     if npm is None:
         raise Missing("npm is not installed; it comes with Node.js")
     folder = _folder(name)
-    options = ["--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    options = ["--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
     return _installed(folder, packages, [[npm, "install", *options, *packages]])
 
 

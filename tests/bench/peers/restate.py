@@ -95,7 +95,7 @@ class Restate:
         """Whether its door is open, and its store: that answers when every partition has a leader."""
         try:
             urllib.request.urlopen(f"{self.url}/restate/health").close()  # noqa: S310  our own address
-            self.ended("none")
+            self._row("none")
         except urllib.error.URLError:
             return False
         return True
@@ -108,15 +108,18 @@ class Restate:
         """A run without input; the answer comes when its invocation is in the log."""
         return http1.request("POST", f"{self.url}/bench/{workload}/send", {})
 
-    def ended(self, workload: str) -> Ended:
+    async def ended(self, workload: str) -> Ended:
         """What the server's own tables say."""
-        row = self._ask("query", {"query": _ENDED.format(handler=workload)})["rows"][0]
+        row = self._row(workload)
         last_end = datetime.fromisoformat(row["last_end"]).timestamp() if row["succeeded"] else 0.0
         return Ended(succeeded=row["succeeded"], last_end=last_end)
 
     def pids(self) -> Mapping[str, Sequence[int]]:
         """The server and Node."""
         return {"restate-server": [self._server.pid], "node": [self._node.pid]}
+
+    def _row(self, handler: str) -> Any:
+        return self._ask("query", {"query": _ENDED.format(handler=handler)})["rows"][0]
 
     def _ask(self, path: str, question: Mapping[str, str]) -> Any:
         headers = {"content-type": "application/json", "accept": "application/json"}
