@@ -43,8 +43,8 @@ def main() -> int:
             except Missing as error:
                 print(f"{name} is left out: {error}", file=sys.stderr)
                 missing = True
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            if options.json:
+                options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return int(missing)
 
 

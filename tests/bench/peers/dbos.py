@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ FROM dbos.workflow_status WHERE name = $1 AND status = 'SUCCESS'
 def running(target: str) -> Iterator[Dbos]:
     """DBOS behind a small HTTP server, for the time of a block; what it has stored is removed at the end."""
     python = from_pypi("dbos", [f"dbos=={_VERSION}"]) / "bin" / "python"
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "services")))
     with short_folder() as folder, ExitStack() as stack:
         cluster = PostgresCluster(folder, DURABLE)
         cluster.start()
@@ -36,7 +38,7 @@ def running(target: str) -> Iterator[Dbos]:
         service = Process(
             [str(python), "-P", str(_SERVICE)],  # the folder of this module, too, has a dbos
             log=folder / "service.log",
-            env=clean_environment() | {"PYTHONPATH": str(ROOT), "TARGET": target, "DATABASE": database.url},
+            env=clean_environment() | {"PYTHONPATH": path, "TARGET": target, "DATABASE": database.url},
         )
         stack.callback(service.kill)
         service.ready_when(lambda: _READY in service.output())

@@ -1,6 +1,6 @@
 """The workloads of tests/bench/workloads.py as workflows of DBOS, behind the least of an HTTP server.
 
-It runs in an environment that has DBOS and nothing else.
+It runs in an environment that has DBOS and nothing else, so of the product and the tests it uses what needs nothing.
 """
 
 from __future__ import annotations
