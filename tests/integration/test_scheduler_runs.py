@@ -293,3 +293,11 @@ async def test_steps_that_wait_for_long_are_hinted_again(engine: Engine) -> None
     await engine.execute("UPDATE steps SET queued_at = queued_at - interval '10 seconds'")
     assert await engine.sweeper.rehint() == 1
     assert engine.hints.refs == [(run, 0)]
+
+
+@pytest.mark.parametrize(("unread", "hinted"), [(None, 1), (0, 1), (1, 0)])
+async def test_nothing_is_hinted_again_while_hints_are_unread(engine: Engine, unread: int | None, hinted: int) -> None:
+    await engine.start(await engine.revision(ONE))
+    await engine.execute("UPDATE steps SET queued_at = queued_at - interval '10 seconds'")
+    engine.hints.unread = unread
+    assert await engine.sweeper.rehint() == hinted

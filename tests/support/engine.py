@@ -35,14 +35,15 @@ class RememberedHints:
     """Where the scheduler's hints go in these tests; what is in `refs` was made known."""
 
     refs: list[StepRef] = field(default_factory=list)
+    unread: int | None = None  #: what is said about how many nobody has read; None: that nobody can say
 
     def publish(self, refs: Sequence[StepRef]) -> None:
         """Remember."""
         self.refs.extend(refs)
 
     async def backlog(self) -> int | None:
-        """Nobody can say."""
-        return None
+        """What the test says."""
+        return self.unread
 
     async def trim(self) -> None:
         """Nothing to trim."""

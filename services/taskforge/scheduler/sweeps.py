@@ -109,10 +109,13 @@ class Sweeper:
         return await self._apply([(row["run_id"], 0) for row in rows], event)
 
     async def rehint(self) -> int:
-        """Make known again what has been QUEUED for long, unless executors have plenty to read anyway."""
+        """Make known again what has been QUEUED for long, unless executors have not read all that was made known.
+
+        What waits may only be waiting for its turn then, and a second hint costs whoever follows it a look at the run
+        for nothing. Until there is nothing left to read, a lost hint is made good by the executors' own polls.
+        """
         await self._hints.trim()
-        backlog = await self._hints.backlog()
-        if backlog is not None and backlog >= LIMIT:
+        if await self._hints.backlog():
             return 0
         async with self._database.connection(store.FILE) as connection:
             rows = await connection.rows("find_queued_since", age=REHINT_AGE, limit=LIMIT)
