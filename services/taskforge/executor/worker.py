@@ -58,7 +58,7 @@ class Worker:
         self._failures = 0
         self._heard_at = self._polled_at = float("-inf")
         self._jitter = 1.0
-        self._poll_at_once = False  # the last poll was cut off by its limit
+        self._poll_at_once = False  # the last poll was cut off by its limit, and nobody gives hints
         self._work = asyncio.Event()  # there may be something to claim
         self._room = asyncio.Event()  # there may be room for hints
         self._stopping = asyncio.Event()
@@ -106,7 +106,9 @@ class Worker:
             self._claiming = 0
             self._room.set()  # for more hints than now, if these led to nothing
         self._hold(grants, asked_at)
-        self._answered(len(grants), poll=poll, limit=limit)
+        if poll:
+            self._polled(cut_off=len(grants) >= limit, hinted=bool(hints))
+        self._answered(len(grants))
 
     @property
     def _free(self) -> int:
@@ -137,14 +139,17 @@ class Worker:
                 name = f"carry-{grant.lease.run_id.hex()}"
                 holding.task = asyncio.create_task(self._carrier.carry(grant, holding), name=name)
 
-    def _answered(self, granted: int, *, poll: bool, limit: int) -> None:
+    def _polled(self, *, cut_off: bool, hinted: bool) -> None:
+        """While hints come, what a poll leaves over has its own. To poll on would take it before they are read, and
+        each of them would then lead a claim to nothing."""
+        self._polled_at = monotonic()
+        self._poll_at_once = cut_off and not hinted
+        self._jitter = 0.5 + fraction() / 2
+
+    def _answered(self, granted: int) -> None:
         CLAIMED.observe(granted)
         self._heard_at = monotonic()
         self._failures = 0
-        if poll:
-            self._polled_at = self._heard_at
-            self._poll_at_once = granted >= limit
-            self._jitter = 0.5 + fraction() / 2
         self._on_hearing(True)
 
     def _not_answered(self, hints: Sequence[StepKey], error: TaskforgeError) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from taskforge.domain.errors import FailedPrecondition, Unavailable
 from taskforge.executor.config import ExecutorConfig
@@ -22,7 +23,9 @@ from taskforge.runtime.ids import new_id
 from taskforge.runtime.internal_auth import internal_authenticator
 from taskforge.runtime.server import Server
 from taskforge.security.keyring import KeyRing
+from tests.chaos.parts import valkey_forgery as forgery
 from tests.support.target import Target
+from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 
 TOKEN = "t" * 40
@@ -125,7 +128,7 @@ class Stage:
         add_SchedulerServiceServicer_to_server(self.scheduler, self._server.services)
         await self._server.start()
 
-    async def start(self, *, slots: int = 8, drain_seconds: float = 0.0) -> None:
+    async def start(self, *, slots: int = 8, drain_seconds: float = 0.0, redis_url: str = "none") -> None:
         process = ProcessConfig(
             listen=f"unix:{self._folder}/executor.sock",
             metrics_listen="",
@@ -137,7 +140,7 @@ class Stage:
         config = ExecutorConfig(
             process=process,
             scheduler=f"unix:{self._folder}/scheduler.sock",
-            redis_url="none",
+            redis_url=redis_url,
             keyring=None,
             slots=slots,
             http_allow=(),
@@ -321,6 +324,18 @@ async def test_claims_are_repeated_until_they_are_answered_and_never_ask_for_mor
     assert all(0 < claim.limit <= 2 and claim.poll for claim in stage.scheduler.claims)
     gate.set()
     await stage.reported(5)
+
+
+async def test_polls_do_not_run_ahead_of_hints(stage: Stage, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskforge.executor.worker.SAFETY_SECONDS", 600.0)
+    async with Redis(unix_socket_path=str(valkey.socket)) as client:
+        await forgery.add_unknown(client, count=40)
+    stage.scheduler.grants = [stage.scheduler.grant() for _ in range(40)]
+    await stage.start(slots=4, redis_url=valkey.url)
+    await stage.reported(40)
+    hinted = [claim.poll for claim in stage.scheduler.claims if claim.hints]
+    assert len(hinted) >= 5
+    assert hinted.count(True) <= 1  # the first, if it did not come before any hint
 
 
 async def test_a_step_that_is_granted_twice_runs_once(stage: Stage) -> None:
