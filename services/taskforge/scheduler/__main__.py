@@ -1,5 +1,9 @@
 """`python -m taskforge.scheduler`."""
 
-from taskforge.scheduler.main import main
+from taskforge.runtime.lean import lean_imports
 
-main()
+with lean_imports():
+    from taskforge.scheduler.main import main
+
+if __name__ == "__main__":
+    main()
