@@ -14,7 +14,6 @@ import structlog
 
 from taskforge.domain.workflow import Workflow
 from taskforge.ingest.judge import Hook
-from taskforge.language.parse import parse_workflow
 from taskforge.language.plan import plan_webhook
 from taskforge.runtime.batcher import Batcher
 from taskforge.security.keyring import KeyRing, SealError
@@ -100,6 +99,9 @@ class Webhooks:
         missing = [revision_id for revision_id in set(revision_ids) if revision_id not in self._revisions]
         if not missing:
             return
+        # With this comes most of what a process of ours weighs, and a system without webhooks needs none of it here.
+        from taskforge.language.parse import parse_workflow
+
         for revision_id, source in (await self._deliveries.read_sources(missing)).items():
             workflow = parse_workflow(source).workflow
             if workflow is None:

@@ -28,6 +28,10 @@ def test_a_service_does_without_rich(service: str) -> None:
     assert not {name for name in modules if name.startswith(("rich.", "pygments"))}
 
 
+def test_ingest_has_no_compiler_before_a_webhook_needs_it() -> None:
+    assert not imported("ingest") & {"pydantic", "yaml", "taskforge.language.parse"}
+
+
 _LATER = """
 import gc
 from taskforge.runtime.lean import lean_imports
