@@ -57,12 +57,40 @@ def answer_of(received: bytes) -> Answer:
     return Answer(int(received[9:12]), received[received.index(_HEAD_END) + len(_HEAD_END) :])
 
 
-class Connection(asyncio.Protocol):
-    """A connection that stays open, with one request at a time on its way."""
+class Messages(asyncio.Protocol):
+    """A connection on which one message at a time is on its way."""
+
+    def __init__(self, received: Callable[[bytes], None]) -> None:
+        self._tell = received
+        self._received = b""
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self._received = self._received + data if self._received else data
+        if message_end(self._received):
+            received, self._received = self._received, b""
+            self._tell(received)
+
+    def write(self, content: bytes) -> None:
+        """Send a message."""
+        assert self.transport is not None, "there is no connection yet"
+        self.transport.write(content)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self.transport = None
+
+
+class Connection(Messages):
+    """A client's: it stays open, with one request at a time on its way."""
 
     def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
+        super().__init__(lambda received: self._answer(answer_of(received)))
         self._done: Callable[[Answer], None] | None = None
 
     @classmethod
@@ -74,34 +102,23 @@ class Connection(asyncio.Protocol):
 
     def send(self, content: bytes, done: Callable[[Answer], None]) -> None:
         """Send a request; `done` is called with its answer, whose status is 0 if the connection broke."""
-        if self._transport is None:
+        if self.transport is None:
             done(Answer(0, b"the connection is closed"))
             return
         self._done = done
-        self._transport.write(content)
+        self.write(content)
 
     async def close(self) -> None:
         """Close it."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio."""
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio."""
-        self._received = self._received + data if self._received else data
-        if message_end(self._received):
-            received, self._received = self._received, b""
-            self._tell(answer_of(received))
+        if self.transport is not None:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
-        self._transport = None
-        self._tell(Answer(0, f"the connection is lost: {exc}".encode()))
+        super().connection_lost(exc)
+        self._answer(Answer(0, f"the connection is lost: {exc}".encode()))
 
-    def _tell(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer) -> None:
         done, self._done = self._done, None
         if done is not None:
             done(answer)

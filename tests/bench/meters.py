@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 
 from taskforge_cli.stack import processes
-from tests.bench.systems import System
+from tests.bench.systems import Member, System
 
 _WRITTEN = """
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS wal,
@@ -26,19 +26,16 @@ _REPORTED_SECONDS = 10.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Counters that only grow, exact at any moment."""
+class Written:
+    """What the database wrote. The counters only grow, and are exact at any moment."""
 
-    cpu_seconds: Mapping[str, float]  #: by process; children that have ended are in their parent's
     wal_bytes: int
-    writes: int  #: transactions that wrote something
+    transactions: int  #: that wrote something
 
-    def since(self, before: Usage) -> Usage:
-        """What was used in between."""
-        return Usage(
-            cpu_seconds={name: used - before.cpu_seconds.get(name, 0.0) for name, used in self.cpu_seconds.items()},
-            wal_bytes=self.wal_bytes - before.wal_bytes,
-            writes=self.writes - before.writes,
+    def since(self, before: Written) -> Written:
+        """What was written in between."""
+        return Written(
+            wal_bytes=self.wal_bytes - before.wal_bytes, transactions=self.transactions - before.transactions
         )
 
 
@@ -50,11 +47,11 @@ class Counts:
     fsyncs: int  #: of the write-ahead log
 
 
-async def read(system: System) -> Usage:
-    """Read the exact meters."""
+async def written(system: System) -> Written:
+    """Read the exact counters."""
     async with system.database() as connection:
         row = await connection.fetchrow(_WRITTEN)
-    return Usage(cpu_seconds=cpu_seconds(system), wal_bytes=row["wal"], writes=row["writes"])
+    return Written(wal_bytes=row["wal"], transactions=row["writes"])
 
 
 async def count(system: System) -> Counts:
@@ -65,13 +62,18 @@ async def count(system: System) -> Counts:
     return Counts(commits=row["commits"], fsyncs=row["fsyncs"])
 
 
-def cpu_seconds(system: System) -> dict[str, float]:
-    """Processor time, by process."""
+def cpu_seconds(members: Iterable[Member]) -> dict[str, float]:
+    """Processor time by process; children that have ended are in their parent's."""
     used: defaultdict[str, float] = defaultdict(float)
-    for member in system.members():
+    for member in members:
         with suppress(psutil.NoSuchProcess):
             used[member.name] += sum(psutil.Process(member.pid).cpu_times()[:4])
     return dict(used)
+
+
+def since(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What each process used in between."""
+    return {name: used - before.get(name, 0.0) for name, used in after.items()}
 
 
 def memory_bytes(system: System) -> dict[str, float]:

@@ -12,11 +12,10 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import psutil
 
-from tests.bench.http1 import message_end
+from tests.bench.http1 import Messages
 from tests.support.places import ROOT, clean_environment, short_folder
 from tests.support.processes import Process
 
@@ -64,25 +63,11 @@ def target() -> Iterator[Target]:
             process.kill()
 
 
-class Answers(asyncio.Protocol):
+class Answers(Messages):
     """A connection whose requests are answered with the item; `seen` is told the beginning of each."""
 
     def __init__(self, seen: Callable[[bytes], bytes | None]) -> None:
-        self._seen = seen
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio."""
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio."""
-        self._received = self._received + data if self._received else data
-        if message_end(self._received):
-            received, self._received = self._received, b""
-            assert self._transport is not None
-            self._transport.write(self._seen(received) or _ITEM)
+        super().__init__(lambda request: self.write(seen(request) or _ITEM))
 
 
 async def _serve() -> None:

@@ -36,10 +36,10 @@ async def idle(system: System, server: Target, options: Options) -> dict[str, An
 
 async def _at_rest(system: System) -> dict[str, Any]:
     memory = {name: value / _MEGABYTE for name, value in meters.memory_bytes(system).items()}
-    before, began = meters.cpu_seconds(system), time.monotonic()
+    before, began = meters.cpu_seconds(system.members()), time.monotonic()
     await asyncio.sleep(_SECONDS)
-    seconds, after = time.monotonic() - began, meters.cpu_seconds(system)
-    cpu = {name: 100 * (used - before.get(name, 0.0)) / seconds for name, used in after.items()}
+    seconds, after = time.monotonic() - began, meters.cpu_seconds(system.members())
+    cpu = {name: 100 * used / seconds for name, used in meters.since(before, after).items()}
     return {
         "memory_mb": sum(memory.values()),
         "memory_mb_by_process": memory,

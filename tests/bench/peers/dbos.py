@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import psutil
 from tests.bench import http1
 from tests.bench.peers.measure import Ended
 from tests.bench.peers.packages import from_pypi
+from tests.bench.systems import Member
 from tests.support.places import ROOT, clean_environment, short_folder
 from tests.support.postgres import DURABLE, Database, PostgresCluster
 from tests.support.processes import Process
@@ -64,7 +65,8 @@ class Dbos:
             row = await connection.fetchrow(_ENDED, workload)
         return Ended(succeeded=row["succeeded"], last_end=row["last_end"])
 
-    def pids(self) -> Mapping[str, Sequence[int]]:
+    def members(self) -> Sequence[Member]:
         """Python, and PostgreSQL with its backends."""
         backends = [process.pid for process in psutil.Process(self._postmaster).children()]
-        return {"python": [self._service.pid], "postgres": [self._postmaster, *backends]}
+        servers = [Member("postgres", pid) for pid in (self._postmaster, *backends)]
+        return [Member("python", self._service.pid), *servers]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import psutil
-
-from tests.bench.figures import combined, p50_p99_ms
+from tests.bench.figures import combined
 from tests.bench.http1 import Answer, Connection
 from tests.bench.lines import CONNECTIONS, Line
-from tests.bench.load import as_fast_as_answered
+from tests.bench.repetition import WARM_UP_RUNS, work
+from tests.bench.systems import Member
 from tests.bench.target import Target
 from tests.bench.workloads import Workload
 from tests.support.waiting import eventually
 
-_WARM_UP_RUNS = 100
 #: Peers answer this question with a scan of their store, so it is rarely asked; the end is what the store says it was.
 _POLL_SECONDS = 0.3
 _LONGEST_SECONDS = 300.0
@@ -44,14 +41,14 @@ class Peer(Protocol):
     async def ended(self, workload: str) -> Ended:
         """What became of the runs of a workload."""
 
-    def pids(self) -> Mapping[str, Sequence[int]]:
-        """Every process, by what it is."""
+    def members(self) -> Sequence[Member]:
+        """Every process."""
 
 
 async def throughput(peer: Peer, server: Target, workload: Workload, runs: int, repeat: int) -> dict[str, Any]:
     """Measure a workload."""
     async with _open_lines(peer.url) as lines:
-        await _repetition(peer, server, workload, lines, min(_WARM_UP_RUNS, runs))
+        await _repetition(peer, server, workload, lines, min(WARM_UP_RUNS, runs))
         samples = [await _repetition(peer, server, workload, lines, runs) for _ in range(repeat)]
     return {"runs": runs, "via": "http", **combined(samples)}
 
@@ -59,29 +56,13 @@ async def throughput(peer: Peer, server: Target, workload: Workload, runs: int, 
 async def _repetition(
     peer: Peer, server: Target, workload: Workload, lines: Sequence[Line], runs: int
 ) -> dict[str, Any]:
-    """Run once. The peer is at rest before and after.
+    wanted = (await peer.ended(workload.name)).succeeded + runs
+    starts = [peer.start(workload.name)] * runs
 
-    Raises:
-        AssertionError: not every run succeeded, or the target was not called as often as it should have been.
-    """
-    wanted, hits = (await peer.ended(workload.name)).succeeded + runs, server.count()
-    before = _cpu_seconds(peer)
-    own, target = time.process_time(), server.cpu_seconds()
-    began = time.time()
-    replies = await as_fast_as_answered(lines, [peer.start(workload.name)] * runs)
-    own = time.process_time() - own
-    ended = await _all_ended(peer, workload, wanted)
-    by_process = {name: 1000 * (used - before[name]) / runs for name, used in _cpu_seconds(peer).items()}
-    assert server.count() - hits == runs * workload.requests, "the target was called another number of times"
-    return {
-        "runs_per_s": runs / (ended.last_end - began),
-        "acks_per_s": runs / (max(reply.answered for reply in replies) - began),
-        "ack_ms": p50_p99_ms(reply.answered - reply.asked for reply in replies),
-        "cpu_ms_per_run": sum(by_process.values()),
-        "cpu_ms_per_run_by_process": by_process,
-        "load_cpu_ms_per_run": 1000 * own / runs,
-        "target_cpu_ms_per_run": 1000 * (server.cpu_seconds() - target) / runs,
-    }
+    async def last_end(_since: float) -> float:
+        return (await _all_ended(peer, workload, wanted)).last_end
+
+    return (await work(workload, server, lines, starts, members=peer.members, last_end=last_end)).figures()
 
 
 async def _all_ended(peer: Peer, workload: Workload, wanted: int) -> Ended:
@@ -91,16 +72,6 @@ async def _all_ended(peer: Peer, workload: Workload, wanted: int) -> Ended:
         return ended
 
     return await eventually(assertion, within=_LONGEST_SECONDS, pause=_POLL_SECONDS)
-
-
-def _cpu_seconds(peer: Peer) -> dict[str, float]:
-    """Processor time by process; children that have ended are in their parent's."""
-    found = dict.fromkeys(peer.pids(), 0.0)
-    for name, pids in peer.pids().items():
-        for pid in pids:
-            with suppress(psutil.NoSuchProcess):
-                found[name] += sum(psutil.Process(pid).cpu_times()[:4])
-    return found
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Any
 from tests.bench import http1
 from tests.bench.peers.measure import Ended
 from tests.bench.peers.packages import Missing, from_npm
+from tests.bench.systems import Member
 from tests.support.places import clean_environment, free_port, short_folder
 from tests.support.processes import Process
 
@@ -114,9 +115,9 @@ class Restate:
         last_end = datetime.fromisoformat(row["last_end"]).timestamp() if row["succeeded"] else 0.0
         return Ended(succeeded=row["succeeded"], last_end=last_end)
 
-    def pids(self) -> Mapping[str, Sequence[int]]:
+    def members(self) -> Sequence[Member]:
         """The server and Node."""
-        return {"restate-server": [self._server.pid], "node": [self._node.pid]}
+        return [Member("restate-server", self._server.pid), Member("node", self._node.pid)]
 
     def _row(self, handler: str) -> Any:
         return self._ask("query", {"query": _ENDED.format(handler=handler)})["rows"][0]
