@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
@@ -10,23 +9,9 @@ import pytest
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.ids import new_id
 from taskforge.scheduler.claims import Claim
-from tests.support.engine import RESULT, Engine, stretch, succeeded
-from tests.support.postgres import Database
+from tests.support.engine import RESULT, TWO, Engine, stretch, succeeded
 
-TWO = """
-name: demo
-steps:
-  - {id: a, http: {method: POST, url: "http://localhost/a"}}
-  - {id: b, http: {method: POST, url: "http://localhost/b"}}
-"""
 ALICE, BOB = new_id(), new_id()
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    engine = Engine(database)
-    yield engine
-    await engine.close()
 
 
 @pytest.fixture

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from taskforge.runtime.ids import new_id
 from tests.support.engine import Engine
-from tests.support.postgres import Database
 
 ONE = """
 name: demo
@@ -16,13 +11,6 @@ steps:
   - {id: only, http: {method: POST, url: "http://localhost/"}}
 """
 ALICE, BOB = new_id(), new_id()
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    engine = Engine(database)
-    yield engine
-    await engine.close()
 
 
 async def set_back(engine: Engine, *, hours: int = 1) -> None:

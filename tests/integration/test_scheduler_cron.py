@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from uuid import UUID
-
-import pytest
 
 from taskforge.domain.workflow import CronTrigger, Overlap
 from taskforge.runtime.ids import new_id
@@ -16,7 +13,6 @@ from taskforge.scheduler.cron import LIMIT
 from taskforge.scheduler.ticks import AT_ONCE
 from taskforge.store.trigger_json import to_json
 from tests.support.engine import Engine
-from tests.support.postgres import Database
 
 EVERY = """
 name: demo
@@ -26,13 +22,6 @@ triggers:
 steps:
   - {id: only, log: "hello ${{ inputs.who }}"}
 """
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    engine = Engine(database)
-    yield engine
-    await engine.close()
 
 
 async def schedule(

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-import pytest
-
 from taskforge.domain.errors import Unavailable
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.runtime.ids import new_id
@@ -25,13 +23,6 @@ steps:
 """
 SECONDS = 2.0  #: far less than the server lets anybody wait for a lock
 ALICE, BOB = new_id(), new_id()
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    engine = Engine(database)
-    yield engine
-    await engine.close()
 
 
 @asynccontextmanager

@@ -17,16 +17,10 @@ from taskforge.scheduler.completions import Report
 from taskforge.scheduler.operators import Request
 from taskforge.store import pool
 from taskforge.store.run_writes import WriteConflict
-from tests.support.engine import RESULT, Engine, failed, stretch, succeeded
+from tests.support.engine import RESULT, TWO, Engine, failed, stretch, succeeded
 from tests.support.postgres import Database
 from tests.support.waiting import eventually
 
-TWO = """
-name: demo
-steps:
-  - {id: a, http: {method: POST, url: "http://localhost/a"}}
-  - {id: b, http: {method: POST, url: "http://localhost/b"}}
-"""
 PARALLEL = """
 name: demo
 steps:
@@ -36,13 +30,6 @@ steps:
 """
 ALICE, BOB = new_id(), new_id()
 WHO = Request(actor="tester", comment="why not")
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    engine = Engine(database)
-    yield engine
-    await engine.close()
 
 
 @pytest.fixture

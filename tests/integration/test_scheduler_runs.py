@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,7 +12,6 @@ from taskforge.runtime.ids import new_id
 from taskforge.scheduler.operators import Request
 from taskforge.scheduler.starts import StartedRun
 from tests.support.engine import KIND, RESULT, Engine, failed, stretch, succeeded
-from tests.support.postgres import Database
 
 CHAIN = """
 name: demo
@@ -52,13 +50,6 @@ steps:
 """
 ALICE, BOB = new_id(), new_id()
 WHO = Request(actor="tester", comment="why not")
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    engine = Engine(database)
-    yield engine
-    await engine.close()
 
 
 async def test_chain_ends_succeeded_with_its_output(engine: Engine) -> None:

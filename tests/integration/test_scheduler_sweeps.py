@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from taskforge.runtime.ids import new_id
 from tests.support.engine import Engine, failed, stretch
 from tests.support.postgres import Database
@@ -23,13 +21,6 @@ steps:
     retry: {max_attempts: 3, initial: 1h, max: 1h, on: [5xx]}
 """
 ALICE = new_id()
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    engine = Engine(database)
-    yield engine
-    await engine.close()
 
 
 @asynccontextmanager

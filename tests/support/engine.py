@@ -29,6 +29,14 @@ from tests.support.postgres import Database
 KIND = pb.StepOutcome.Kind
 RESULT = pb.StretchResult.Kind
 
+#: Two requests, one after the other.
+TWO = """
+name: demo
+steps:
+  - {id: a, http: {method: POST, url: "http://localhost/a"}}
+  - {id: b, http: {method: POST, url: "http://localhost/b"}}
+"""
+
 
 @dataclass
 class RememberedHints:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engine import Engine
 from tests.support.gateway import Api, Platform
 from tests.support.postgres import Database
 
@@ -30,11 +29,3 @@ async def scheduler(platform: Platform) -> AsyncIterator[None]:
     """A scheduler behind the gateway."""
     async with platform.scheduler():
         yield
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
-    """Plays the executor, and looks behind everybody's back."""
-    engine = Engine(database)
-    yield engine
-    await engine.close()
