@@ -135,6 +135,20 @@ async def test_what_was_missed_before_yesterday_is_one_row(engine: Engine) -> No
     assert await outcomes(engine) == ["MISSED_WINDOW"] + ["COALESCED"] * 23 + ["FIRED"]
 
 
+async def test_a_look_says_when_there_is_something_to_do(engine: Engine) -> None:
+    await engine.cron.reconcile()
+    assert await engine.cron.look() is None
+    await schedule(engine)
+    seconds = await engine.cron.look()
+    assert seconds is not None
+    assert 0 < seconds <= 10
+    await back(engine, 20)
+    assert (await engine.cron.look() or 0) <= -20
+    await back(engine, -20)
+    await engine.execute("DELETE FROM triggers")
+    assert await engine.cron.look() == 0  # the schedule has to follow, long before it is due
+
+
 async def test_a_schedule_whose_workflow_cannot_be_compiled_stops_no_other(engine: Engine) -> None:
     """As after going back to a version that knows less."""
     broken = await schedule(engine, workflow="newer")
@@ -144,7 +158,8 @@ async def test_a_schedule_whose_workflow_cannot_be_compiled_stops_no_other(engin
     assert await engine.cron.fire_due() == 1
     assert await engine.fetch("SELECT 1 FROM ticks WHERE trigger_id = $1", broken) == []
     assert len(await engine.fetch("SELECT 1 FROM runs")) == 1
-    seconds = await engine.cron.seconds_to_next_fire()
+    assert await engine.cron.reconcile()
+    seconds = await engine.cron.look()
     assert seconds is not None
     assert seconds > 0
 

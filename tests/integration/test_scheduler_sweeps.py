@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from taskforge.runtime.ids import new_id
+from taskforge.scheduler.sweeps import Found
 from tests.support.engine import Engine, failed, stretch
 from tests.support.postgres import Database
 from tests.support.waiting import eventually
@@ -83,3 +85,36 @@ async def test_a_lease_that_was_granted_meanwhile_is_left_alone(database: Databa
 
     assert await sweep == 0
     assert await engine.step_states(run) == {0: "RUNNING"}
+
+
+async def test_a_look_finds_what_the_sweeps_would(engine: Engine) -> None:
+    """Whatever it overlooks waits for a minute."""
+    nothing = Found(queued=0, unheard=False, expired=False, overdue=False, retry_in=None)
+    assert await engine.sweeper.look(10) == nothing
+
+    run = await engine.start(await engine.revision(RETRIED.replace("steps:", "timeout: 1h\nsteps:")))
+    assert await engine.sweeper.look(10) == replace(nothing, queued=1)
+    assert (await engine.sweeper.look(0)).queued == 0
+
+    await engine.execute("UPDATE steps SET queued_at = clock_timestamp() - interval '3 seconds'")
+    assert await engine.sweeper.look(10) == replace(nothing, queued=1, unheard=True)
+
+    assert len(await engine.claim(ALICE)) == 1
+    assert await engine.sweeper.look(10) == nothing
+
+    await engine.expire(run)
+    assert await engine.sweeper.look(10) == replace(nothing, expired=True)
+    assert await engine.sweeper.expire_leases() == 1
+    await engine.execute("UPDATE runs SET deadline_at = clock_timestamp() - interval '1 second'")
+    assert (await engine.sweeper.look(10)).overdue
+
+
+async def test_a_look_says_when_the_next_retry_is_due(engine: Engine) -> None:
+    await engine.start(await engine.revision(RETRIED))
+    [grant] = await engine.claim(ALICE)
+    await engine.report(ALICE, stretch(grant.lease, failed(0, status=503)))
+    retry_in = (await engine.sweeper.look(10)).retry_in
+    assert retry_in is not None
+    assert 0 < retry_in <= 3600
+    await engine.execute("UPDATE steps SET due_at = clock_timestamp() - interval '1 second'")
+    assert -60 < ((await engine.sweeper.look(10)).retry_in or 0) <= -1

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+
+class Waiting(Protocol):
+    """What a look at the database has to say."""
+
+    @property
+    def queued(self) -> int:
+        """How many steps wait for an executor, counted up to a limit."""
+
+
+W = TypeVar("W", bound=Waiting)
 
 
 class Admission:
@@ -35,12 +47,13 @@ class Admission:
         self._under_way -= taken
         self._add(queued - taken)
 
-    async def look(self, count: Callable[[int], Awaitable[int]]) -> None:
-        """Count what waits, up to the limit."""
+    async def look(self, look: Callable[[int], Awaitable[W]]) -> W:
+        """Look how many wait, up to the limit, and at whatever else `look` looks at."""
         self._unseen_by_next = self._under_way
         try:
-            self._counted = await count(self._limit)
-            self._unseen = self._unseen_by_next
+            found = await look(self._limit)
+            self._counted, self._unseen = found.queued, self._unseen_by_next
+            return found
         finally:
             self._unseen_by_next = None
 

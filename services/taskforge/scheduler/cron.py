@@ -93,17 +93,20 @@ class Cron:
             count += result
         return count
 
-    async def seconds_to_next_fire(self) -> float | None:
-        """How long until the next tick; negative: overdue; None: there is no schedule."""
+    async def look(self) -> float | None:
+        """How long until `tick` has something to do; nothing or less: it has; None: there is no schedule."""
         async with self._database.connection(FILE) as connection:
-            seconds: float | None = await connection.value("seconds_to_next_fire", without=self._left_out)
-            return seconds
+            row = await connection.row("look", without=self._left_out)
+        if row is None or _change(row) != self._seen:
+            return 0.0
+        seconds: float | None = row["fire_in"]
+        return seconds
 
     async def reconcile(self) -> bool:
         """Make at most FOLLOW_LIMIT schedules follow their triggers, if these have changed. True: all do now."""
         async with self._database.connection(FILE) as connection:
             row = await connection.row("newest_trigger_change")
-        newest = (row["max"], row["count"]) if row else (None, 0)
+        newest = _change(row) if row else (None, 0)
         if newest == self._seen:
             return True
         async with self._database.transaction(FILE) as connection:
@@ -199,6 +202,10 @@ class Cron:
         """The trigger's constant inputs with the workflow's defaults; they were checked when it was applied."""
         workflow = self._definitions.cached(item.row["revision_id"])
         return check_inputs(workflow, item.trigger.inputs).values if workflow is not None else item.trigger.inputs
+
+
+def _change(row: Mapping[str, Any]) -> _Change:
+    return row["changed_at"], row["triggers"]
 
 
 async def _insert_ticks(connection: Connection, due: Sequence[Due]) -> dict[UUID, Tick]:

@@ -32,7 +32,8 @@ from taskforge.store.pool import Database
 from taskforge.store.runs import SESSION
 
 _POOL_SIZE = 8
-_CRON_SECONDS = 1.0
+_TEND_SECONDS = 5.0  # old hints, and whether Redis is as it must be
+_SELDOM_SECONDS = 60.0  # for what is woken when there is something to do
 _MAINTENANCE_SECONDS = 600.0
 
 
@@ -67,14 +68,17 @@ class Scheduler:
             )
         )
         self._server = Server(config.process.listen, internal_authenticator(config.process.internal_token))
-        self._retries = Loop("retries", self._queue_retries, interval=config.sweep_seconds)
-        self._schedules = Loop("schedules", self._fire_schedules, interval=_CRON_SECONDS)
+        self._leases = Loop("leases", self._sweeper.expire_leases, interval=_SELDOM_SECONDS)
+        self._deadlines = Loop("deadlines", self._sweeper.stop_overdue_runs, interval=_SELDOM_SECONDS)
+        self._rehints = Loop("hints", self._sweeper.rehint, interval=_TEND_SECONDS)
+        self._retries = Loop("retries", self._queue_retries, interval=_SELDOM_SECONDS)
+        self._schedules = Loop("schedules", self._fire_schedules, interval=_SELDOM_SECONDS)
         self._loops = [
+            Loop("look", self._tracked(self._look), interval=config.sweep_seconds),
             Loop("maintenance", self._maintenance.tick, interval=_MAINTENANCE_SECONDS),
-            Loop("leases", self._tracked(self._sweeper.expire_leases), interval=config.sweep_seconds),
-            Loop("deadlines", self._sweeper.stop_overdue_runs, interval=config.sweep_seconds),
-            Loop("hints", self._sweeper.rehint, interval=config.sweep_seconds),
-            Loop("admission", self._look_at_queue, interval=config.sweep_seconds),
+            self._leases,
+            self._deadlines,
+            self._rehints,
             self._retries,
             self._schedules,
         ]
@@ -98,7 +102,7 @@ class Scheduler:
         await self._database.close()
 
     def _tracked(self, tick: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
-        """Let readiness follow whether the database is as it must be and a sweep gets through."""
+        """Let readiness follow whether the database is as it must be and a look gets through."""
 
         async def tracked() -> object:
             try:
@@ -112,26 +116,35 @@ class Scheduler:
 
         return tracked
 
+    async def _look(self) -> None:
+        """Wake what has something to do. While nothing has, this is all that the database is asked each second."""
+        found = await self._admission.look(self._sweeper.look)
+        for loop, has_work in (
+            (self._leases, found.expired),
+            (self._deadlines, found.overdue),
+            (self._rehints, found.unheard),
+        ):
+            if has_work:
+                loop.wake()
+        self._retry_in(found.retry_in)
+        self._wake_in(self._schedules, await self._cron.look())
+
     async def _queue_retries(self) -> None:
         await self._sweeper.queue_due_retries()
         self._retry_in(await self._sweeper.seconds_to_next_retry())
 
     async def _fire_schedules(self) -> None:
         await self._cron.tick()
-        _wake_in(self._schedules, await self._cron.seconds_to_next_fire(), before=_CRON_SECONDS)
-
-    async def _look_at_queue(self) -> None:
-        await self._admission.look(self._sweeper.count_queued)
+        self._wake_in(self._schedules, await self._cron.look())
 
     def _retry_in(self, seconds: float | None) -> None:
-        _wake_in(self._retries, seconds, before=self._config.sweep_seconds)
+        self._wake_in(self._retries, seconds)
 
-
-def _wake_in(loop: Loop, seconds: float | None, *, before: float) -> None:
-    """Wake a loop when something is due before its next tick, so that being on time needs no fast polling."""
-    if seconds is not None and seconds < before:
-        # The database's clock decides; a millisecond more makes sure that it agrees.
-        asyncio.get_running_loop().call_later(max(seconds, 0.0) + 0.001, loop.wake)
+    def _wake_in(self, loop: Loop, seconds: float | None) -> None:
+        """Wake a loop when something is due before the next look, so that being on time needs no fast polling."""
+        if seconds is not None and seconds < self._config.sweep_seconds:
+            # The database's clock decides; a millisecond more makes sure that it agrees.
+            asyncio.get_running_loop().call_later(max(seconds, 0.0) + 0.001, loop.wake)
 
 
 def main() -> None:

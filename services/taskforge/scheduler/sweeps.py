@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -52,6 +53,17 @@ class Hints(Protocol):
         """Forget hints that are too old to matter."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a look at the database found."""
+
+    queued: int  #: steps that wait for an executor
+    unheard: bool  #: some of them for so long that their hint may be lost
+    expired: bool  #: there are leases that ran out
+    overdue: bool  #: there are runs whose timeout has passed
+    retry_in: float | None  #: seconds until a RETRYING step is due; negative: overdue; None: there is none
+
+
 class Sweeper:
     """The sweeps. Each is one pass over at most LIMIT rows, and each row is looked at again under its run's lock."""
 
@@ -63,6 +75,14 @@ class Sweeper:
         self._hints = hints
         self._lease = lease
         self._max_crashes = max_crashes
+
+    async def look(self, limit: int) -> Found:
+        """What there is to do. No more than `limit` steps that wait are counted."""
+        async with self._database.connection(store.FILE) as connection:
+            row = await connection.row("look", limit=limit, age=REHINT_AGE)
+        found = Found(**dict(row or {}))
+        _QUEUED.set(found.queued)
+        return found
 
     async def expire_leases(self) -> int:
         """Take steps back from executors that were lost. Returns how many."""
@@ -122,13 +142,6 @@ class Sweeper:
         self._hints.publish([(row["run_id"], row["step"]) for row in rows])
         _REHINTED.inc(len(rows))
         return len(rows)
-
-    async def count_queued(self, limit: int) -> int:
-        """How many steps wait for an executor; no more than `limit` are counted."""
-        async with self._database.connection(store.FILE) as connection:
-            count: int = await connection.value("count_queued", limit=limit)
-        _QUEUED.set(count)
-        return count
 
     async def _sweep_steps(self, query: str, event: Callable[[RunTurn, int], Event | None]) -> int:
         async with self._database.connection(store.FILE) as connection:

@@ -217,7 +217,7 @@ def _of_the_scheduler(run_id: UUID) -> Iterator[_Asked]:
     yield file, "find_queued", {"limit": 64}
     yield file, "find_leases_of", {"executor_ids": [run_id], "lease": timedelta(seconds=3), "limit": 64}
     yield file, "find_queued_since", {"age": timedelta(seconds=2), "limit": 500}
-    yield file, "count_queued", {"limit": 200_000}
+    yield file, "look", {"limit": 200_000, "age": timedelta(seconds=2)}
     yield file, "find_expired", {"limit": 500}
     yield file, "find_due", {"limit": 500}
     yield file, "seconds_to_next_due", {}

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 
 from taskforge.scheduler.admission import Admission
 
 
-async def _counted(count: int) -> int:
-    return count
+@dataclass(frozen=True)
+class Looked:
+    queued: int
+
+
+async def _looked(queued: int) -> Looked:
+    return Looked(queued)
 
 
 async def test_no_more_than_the_limit_is_taken_before_the_first_look() -> None:
@@ -37,7 +43,7 @@ async def test_a_run_that_made_nothing_gives_its_room_back() -> None:
 async def test_a_look_replaces_what_was_taken_before_it() -> None:
     admission = Admission(10)
     admission.settle(admission.take(10), queued=10)
-    await admission.look(lambda limit: _counted(4))
+    assert await admission.look(lambda limit: _looked(4)) == Looked(4)
     assert admission.room == 6
 
 
@@ -46,12 +52,12 @@ async def test_what_is_taken_during_a_look_or_under_way_at_its_beginning_may_not
     under_way = admission.take(3)
     counting = asyncio.Event()
 
-    async def count(limit: int) -> int:
+    async def look(limit: int) -> Looked:
         assert limit == 10
         await counting.wait()
-        return 2
+        return Looked(2)
 
-    looking = asyncio.create_task(admission.look(count))
+    looking = asyncio.create_task(admission.look(look))
     await asyncio.sleep(0)
     admission.settle(admission.take(1), queued=1)
     counting.set()
@@ -65,9 +71,9 @@ async def test_a_look_that_fails_changes_nothing() -> None:
     admission = Admission(10)
     admission.take(10)
 
-    async def count(limit: int) -> int:
+    async def look(limit: int) -> Looked:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        await admission.look(count)
+        await admission.look(look)
     assert admission.room == 0

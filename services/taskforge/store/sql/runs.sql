@@ -199,8 +199,20 @@ SELECT run_id, step FROM steps
 WHERE state = 'QUEUED' AND queued_at < clock_timestamp() - :age::interval
 ORDER BY queued_at LIMIT :limit;
 
--- name: count_queued
-SELECT count(*) FROM (SELECT 1 FROM steps WHERE state = 'QUEUED' LIMIT :limit) AS waiting;
+-- name: look
+-- How many steps wait, and whether the sweeps below and the one above would find anything: an idle database is asked this
+-- one question instead of theirs.
+SELECT (SELECT count(*) FROM (SELECT 1 FROM steps WHERE state = 'QUEUED' LIMIT :limit) AS waiting) AS queued,
+       EXISTS (SELECT 1 FROM steps WHERE state = 'QUEUED' AND queued_at < clock_timestamp() - :age::interval) AS unheard,
+       EXISTS (
+           SELECT 1 FROM steps
+           WHERE state = 'RUNNING' AND (lease_until < clock_timestamp()
+               OR (started_at > clock_timestamp() + interval '1 minute' AND lease_until > started_at))
+       ) AS expired,
+       EXISTS (
+           SELECT 1 FROM runs WHERE state IN ('QUEUED', 'RUNNING') AND deadline_at < clock_timestamp()
+       ) AS overdue,
+       (SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM steps WHERE state = 'RETRYING') AS retry_in;
 
 -- name: find_expired
 SELECT run_id, step FROM steps

@@ -1,7 +1,7 @@
 -- Schedules and ticks. Only the scheduler runs these.
 
 -- name: newest_trigger_change
-SELECT max(updated_at), count(*) FROM triggers;
+SELECT max(updated_at) AS changed_at, count(*) AS triggers FROM triggers;
 
 -- name: find_changed_schedules
 -- Triggers whose schedule is missing or follows an older revision.
@@ -61,9 +61,12 @@ FROM unnest(:trigger_ids::uuid[], :next_fire_ats::timestamptz[], :last_run_ids::
     AS i(trigger_id, next_fire_at, last_run_id)
 WHERE s.trigger_id = i.trigger_id;
 
--- name: seconds_to_next_fire
-SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())::float8 FROM schedules
-WHERE trigger_id <> ALL(:without::uuid[]);
+-- name: look
+-- Whether triggers have changed, and how long until a schedule is due.
+SELECT (SELECT max(updated_at) FROM triggers) AS changed_at,
+       (SELECT count(*) FROM triggers) AS triggers,
+       (SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())::float8
+        FROM schedules WHERE trigger_id <> ALL(:without::uuid[])) AS fire_in;
 
 -- name: database_now
 SELECT clock_timestamp();
