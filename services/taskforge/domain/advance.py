@@ -37,33 +37,35 @@ from taskforge.domain.states import RUN_FINAL, STEP_FINAL, AttemptOutcome, RunSt
 from taskforge.domain.workflow import NO_RETRY, Effect, JsonValue, OnUnknown, RetryPolicy, Step
 
 _STOPPABLE = frozenset({StepState.QUEUED, StepState.RETRYING, StepState.WAITING})
+_NO_END = (Released, Cancelled)
 _REDRIVABLE = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.RUNNING})
 
 
 def advance(snapshot: Snapshot, event: Event) -> Advanced | Refused:
     """Decide what an event changes. Events that come too late, twice or out of order are Refused."""
-    turn = _Turn(snapshot)
+    turn = Turn(snapshot)
     refusal = turn.take(event)
     return refusal if refusal is not None else turn.result()
 
 
-class _Turn:
-    """One call of `advance`: a working copy of the steps and the decisions so far."""
+class Turn:
+    """A run that takes one event after the other, each as `advance` does: a working copy that is changed in place."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self.workflow = snapshot.workflow
-        self.steps: dict[int, StepView] = dict(snapshot.steps)
-        self.state = snapshot.state
-        self.stop_error = snapshot.stop_error
-        self.decisions: list[Decision] = []
-        self.queued: list[int] = []
+        self.workflow, self.state, steps, self.stop_error = snapshot
+        self.steps: dict[int, StepView] = dict(steps)
+        self.decisions: list[Decision] = []  #: what the last event changed
+        self.queued: list[int] = []  #: the steps that became QUEUED by it
 
     def result(self) -> Advanced:
-        after = Snapshot(workflow=self.workflow, state=self.state, steps=self.steps, stop_error=self.stop_error)
+        """The last event's outcome. The snapshot shares the working copy."""
+        after = Snapshot(self.workflow, self.state, self.steps, self.stop_error)
         return Advanced(after, tuple(self.decisions), tuple(self.queued))
 
     def take(self, event: Event) -> Refused | None:
+        """Decide what an event changes; nothing if it is refused."""
+        self.decisions = []
+        self.queued = []
         match event:
             case Started():
                 return self._start()
@@ -119,12 +121,9 @@ class _Turn:
         pending = view.state is StepState.PENDING and self._is_ready(event.step)
         if self.state is not RunState.RUNNING or not (pending or view.state is StepState.QUEUED):
             return Refused(reason=f"step is {view.state}, run is {self.state}")
-        if isinstance(event.outcome, Released | Cancelled):
+        if isinstance(event.outcome, _NO_END):
             return Refused(reason="a carried step has ended; what has not is not reported")
-        unclaimed_end = isinstance(event.outcome, Skipped) or (
-            isinstance(event.outcome, Failed) and event.outcome.error.kind in (ErrorKind.EXPRESSION, ErrorKind.OUTPUT)
-        )
-        if not step.is_pure and not unclaimed_end:
+        if not step.is_pure and not _is_unclaimed_end(event.outcome):
             return Refused(reason="an effectful step needs its own lease")
         # Queued by the event before this one, mostly in the same transaction, it still passes through RUNNING.
         carried = view.attempted(StepState.PENDING if pending else StepState.RUNNING)
@@ -277,7 +276,8 @@ class _Turn:
         return self._needs_ended(index) and self._why_not_taken(self.workflow.steps[index]) is None
 
     def _needs_ended(self, index: int) -> bool:
-        return all(self._view(need).is_final for need in self.workflow.steps[index].needs)
+        steps = self.steps
+        return all(need in steps and steps[need].state in STEP_FINAL for need in self.workflow.steps[index].needs)
 
     def _why_not_taken(self, step: Step) -> str | None:
         """Why a nested step does not run: its switch did not choose its branch."""
@@ -361,3 +361,10 @@ class _Turn:
     def _change_run(self, after: RunState, cause: str, error: StepError | None = None) -> None:
         self.decisions.append(RunChanged(self.state, after, cause, error))
         self.state = after
+
+
+def _is_unclaimed_end(outcome: Outcome) -> bool:
+    """Whether an effectful step can end like this before anybody has leased it."""
+    if isinstance(outcome, Failed):
+        return outcome.error.kind in (ErrorKind.EXPRESSION, ErrorKind.OUTPUT)
+    return isinstance(outcome, Skipped)

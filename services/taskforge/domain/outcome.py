@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from taskforge.domain.workflow import JsonValue
 
@@ -47,8 +48,7 @@ class StepError:
         return str(self.status) in on or f"{self.status // 100}xx" in on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Succeeded:
+class Succeeded(NamedTuple):
     """The step ended with an output; `branch` is set by a switch (-1: no branch was true)."""
 
     output: JsonValue = None

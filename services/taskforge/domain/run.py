@@ -7,7 +7,8 @@ are made for every step are named tuples: as immutable as a frozen dataclass, an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from taskforge.domain.outcome import Outcome, StepError
@@ -46,13 +47,12 @@ class StepView(NamedTuple):
 ABSENT = StepView()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A run and its steps, as read under the run's row lock. Steps that are missing are PENDING."""
 
     workflow: Workflow
     state: RunState
-    steps: Mapping[int, StepView] = field(default_factory=dict)
+    steps: Mapping[int, StepView] = MappingProxyType({})
     stop_error: StepError | None = None  #: why the run will end FAILED: its first failed step, or its timeout
 
     def step(self, index: int) -> StepView:
@@ -68,15 +68,13 @@ class Started:
     """The run was created."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(NamedTuple):
     """An executor takes a QUEUED step, or a PENDING one that its own completion made ready."""
 
     step: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(NamedTuple):
     """The holder of a step's lease reports its outcome. `jitter` is a random number in [0, 1)."""
 
     step: int
@@ -84,8 +82,7 @@ class Finished:
     jitter: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
+class Carried(NamedTuple):
     """An executor evaluated a ready step ahead of its own commit: a pure one, or one whose `if` was false."""
 
     step: int

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from taskforge.domain.advance import advance
+from taskforge.domain.advance import Turn
 from taskforge.domain.outcome import Outcome, StepError
-from taskforge.domain.run import Carried, Event, Finished, Refused, Snapshot, StepChanged, StepView
+from taskforge.domain.run import Carried, Event, Finished, Snapshot, StepChanged, StepView
 from taskforge.domain.states import RunState, StepState
 from taskforge.domain.workflow import JsonValue
 from taskforge.executor.definitions import Definition
@@ -35,7 +35,7 @@ class RunView:
         self.known: set[int] = set()  #: the steps whose ends and outputs are known here
         self._steps: dict[str, JsonValue] = {}
         self._context = self._open(grant)
-        self._snapshot = Snapshot(workflow=definition.workflow, state=RunState.RUNNING)
+        self._turn = Turn(Snapshot(definition.workflow, RunState.RUNNING))
         self.absorb(grant)
 
     def plan(self, index: int) -> StepPlan:
@@ -48,7 +48,7 @@ class RunView:
 
     def absorb(self, grant: Grant) -> None:
         """Learn what a grant says, and that its step is leased."""
-        lease, steps = grant.lease, dict(self._snapshot.steps)
+        lease, steps = grant.lease, self._turn.steps
         for known in grant.steps:
             steps[known.step] = _view(known)
             output = _decode(known.output_json) if known.output_json else None
@@ -56,7 +56,6 @@ class RunView:
             self._tell(known.step, StepState(known.state), output, error)
         steps[lease.step] = StepView(StepState.RUNNING, attempt=grant.attempt, epoch=grant.epoch, token=lease.token)
         self.known.discard(lease.step)
-        self._set(steps)
 
     def finish(self, index: int, outcome: Outcome) -> list[int]:
         """Note the leased step's end; the steps that it made ready, in the order of the file."""
@@ -66,7 +65,7 @@ class RunView:
         """Note that the leased step failed for good. Only the scheduler knows whether it is tried again, but should
         this task hear of the run again, it was not.
         """
-        self._set({**self._snapshot.steps, index: StepView(StepState.FAILED)})
+        self._turn.steps[index] = StepView(StepState.FAILED)
         self._tell(index, StepState.FAILED, None, _shown(error))
 
     def carry(self, index: int, outcome: Outcome) -> list[int] | None:
@@ -74,15 +73,14 @@ class RunView:
         return self._take(Carried(step=index, outcome=outcome))
 
     def _take(self, event: Event) -> list[int] | None:
-        result = advance(self._snapshot, event)
-        if isinstance(result, Refused):
+        turn = self._turn
+        if turn.take(event) is not None:
             return None
-        self._snapshot = result.snapshot
-        for decision in result.decisions:
+        for decision in turn.decisions:
             if isinstance(decision, StepChanged) and decision.after.is_final:
                 error = _shown(decision.error) if decision.error is not None else None
                 self._tell(decision.step, decision.after.state, decision.output, error)
-        return sorted(result.queued)
+        return sorted(turn.queued)
 
     def _open(self, grant: Grant) -> dict[str, JsonValue]:
         """What expressions see. What none of this workflow's refers to is not made."""
@@ -96,10 +94,6 @@ class RunView:
             created_at = _rfc3339(grant.create_time_us)
             context["run"] = {"id": self.run_name, "workflow": grant.workflow, "created_at": created_at}
         return context
-
-    def _set(self, steps: Mapping[int, StepView]) -> None:
-        last = self._snapshot
-        self._snapshot = Snapshot(workflow=last.workflow, state=last.state, steps=steps, stop_error=last.stop_error)
 
     def _tell(self, index: int, state: StepState, output: JsonValue, error: JsonValue) -> None:
         entry: dict[str, JsonValue] = {"state": state.value}

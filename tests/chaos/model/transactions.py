@@ -7,7 +7,7 @@ it is said here once more, as simply as possible; `tests/integration/test_model_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taskforge.domain.advance import advance
@@ -110,7 +110,7 @@ class Turn:
         row = self.rows[step]
         self.rows[step] = row._replace(view=row.view._replace(token=token))
         steps = {**self.snapshot.steps, step: self.rows[step].view}
-        self.snapshot = replace(self.snapshot, steps=steps)
+        self.snapshot = self.snapshot._replace(steps=steps)
 
     def close_letters(self, step: int | None = None) -> None:
         """Mark open letters as redriven: one step's, or all."""
