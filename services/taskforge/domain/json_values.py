@@ -60,10 +60,9 @@ def check_json(value: JsonValue, limits: JsonLimits = STORED) -> list[JsonProble
 
 def encode_checked(value: JsonValue, limits: JsonLimits = STORED) -> bytes | list[JsonProblem]:
     """Check a value and encode it in one pass, keeping the order of keys; the problems instead if there are any."""
-    oversize = JsonProblem(path="", message=f"the value is larger than {limits.max_bytes} bytes of JSON")
     sound = _is_sound(value, limits)
     if sound is None:
-        return [oversize]
+        return _oversize(limits)
     try:
         encoded = "".join(_chunks(value, 0)).encode() if sound else b""
     except ValueError:  # NaN, an infinity, a lone surrogate, or an integer too long to print
@@ -72,8 +71,8 @@ def encode_checked(value: JsonValue, limits: JsonLimits = STORED) -> bytes | lis
     if not sound or b"\\u0000" in encoded:
         problems = _find_problems(value, limits)
         if problems or not sound:
-            return problems or [oversize]
-    return encoded if len(encoded) <= limits.max_bytes else [oversize]
+            return problems or _oversize(limits)
+    return encoded if len(encoded) <= limits.max_bytes else _oversize(limits)
 
 
 def encode(value: JsonValue) -> bytes:
@@ -86,9 +85,11 @@ def _is_sound(value: JsonValue, limits: JsonLimits) -> bool | None:
 
     Exact types keep this to C-speed set operations; the budget also ends cycles, whose levels never run out.
     """
-    level: list[JsonValue] = [[value]]
+    if type(value) in _SCALARS:
+        return True
+    level: list[JsonValue] = [value]
     budget = limits.max_bytes
-    for _ in range(limits.max_depth + 1):
+    for _ in range(limits.max_depth):
         below: list[JsonValue] = []
         for node in level:
             children = node
@@ -96,18 +97,21 @@ def _is_sound(value: JsonValue, limits: JsonLimits) -> bool | None:
                 if not _KEYS.issuperset(map(type, node)):
                     return False
                 children = node.values()
+            elif type(node) is not list:
+                return False
             budget -= len(children)
             if budget < 0:
                 return None
-            kinds = set(map(type, children))
-            if not kinds <= _ALLOWED:
-                return False
-            if not kinds <= _SCALARS:
-                below.extend(child for child in children if type(child) is dict or type(child) is list)
+            if not _SCALARS.issuperset(map(type, children)):
+                below.extend(child for child in children if type(child) not in _SCALARS)
         if not below:
             return True
         level = below
     return False
+
+
+def _oversize(limits: JsonLimits) -> list[JsonProblem]:
+    return [JsonProblem(path="", message=f"the value is larger than {limits.max_bytes} bytes of JSON")]
 
 
 def _find_problems(value: JsonValue, limits: JsonLimits) -> list[JsonProblem]:
