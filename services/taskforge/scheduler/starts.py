@@ -19,12 +19,10 @@ from taskforge.scheduler.memory import Memory
 from taskforge.scheduler.run_turn import RunTurn, StepRef, queued_refs
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
-from taskforge.store.run_writes import Creation, write_known_runs, write_runs
+from taskforge.store.run_writes import Creation, create_runs, create_runs_at_once
 from taskforge.store.runs import RunRow
 
 Key = tuple[str, str]
-
-_NO_LEASE = timedelta()  #: nothing is leased by a start
 
 #: A call sent again is answered from what it wrote the first time, perhaps without being told so. That commit may not
 #: have reached the standby yet. This statement's commit waits until both have.
@@ -106,7 +104,7 @@ class Starter:
     async def _create_at_once(self, runs: Sequence[NewRun]) -> _Begun:
         """Runs without keys, in a transaction of one statement."""
         turns = {run.run_id: self._new_turn(run) for run in runs}
-        written = await write_known_runs(self._database, [turn.write for turn in turns.values()], lease=_NO_LEASE)
+        written = await create_runs_at_once(self._database, [turn.write for turn in turns.values()])
         if not written:
             await self._database.write(store.FILE, _BARRIER)
         return _Begun([StartedRun(run_id=run.run_id, created=run.run_id in written) for run in runs], turns, written)
@@ -137,7 +135,7 @@ class Starter:
         await _settle_keys(connection, runs, results)
         fresh = [run for run, result in zip(runs, results, strict=True) if result is None]
         turns = {run.run_id: self._new_turn(run) for run in fresh}
-        written = await write_runs(connection, [turn.write for turn in turns.values()], lease=_NO_LEASE)
+        written = await create_runs(connection, [turn.write for turn in turns.values()])
         settled = [
             result or StartedRun(run_id=run.run_id, created=run.run_id in written)
             for run, result in zip(runs, results, strict=True)

@@ -118,22 +118,39 @@ class RunWrite:
 def arguments(writes: Iterable[RunWrite], *, lease: timedelta) -> dict[str, Any]:
     """The values of the statement `write_runs`, in the order of the runs' ids: batches cannot deadlock."""
     ordered = sorted(writes, key=_run_id)
-    rows: dict[str, list[Row]] = {
-        name: [] for name in ("new_runs", "runs", "steps", "events", "attempts", "dead_letters")
-    }
+    rows: dict[str, list[Row]] = {name: [] for name in ("runs", "steps", "events", "attempts", "dead_letters")}
     for write in ordered:
-        if write.creation is not None:
-            rows["new_runs"].append(_new_run_row(write, write.creation))
-        else:
-            rows["runs"].append(_run_row(write))
+        rows["runs"].append(_run_row(write))
         _add_changes(write, rows["steps"], rows["events"])
         rows["attempts"] += [_attempt_row(write.run_id, attempt) for attempt in write.attempts]
         rows["dead_letters"] += [_dead_letter_row(write, letter) for letter in write.dead_letters]
     return {**of_runs([write.run_id for write in ordered]), "lease": lease, **rows}
 
 
+def _creations(writes: Iterable[RunWrite]) -> dict[str, list[Row]]:
+    """The values of the statement `create_runs`."""
+    rows: dict[str, list[Row]] = {name: [] for name in ("new_runs", "steps", "events")}
+    for write in sorted(writes, key=_run_id):
+        assert write.creation is not None  # noqa: S101 -- the caller says that they are new
+        rows["new_runs"].append(_new_run_row(write, write.creation))
+        _add_changes(write, rows["steps"], rows["events"])
+    return rows
+
+
+async def create_runs(connection: Connection, writes: Sequence[RunWrite]) -> dict[UUID, datetime]:
+    """Insert new runs; returns when, for those that did not exist."""
+    if not writes:
+        return {}
+    return _written(await connection.rows("create_runs", **_creations(writes)))
+
+
+async def create_runs_at_once(database: Database, writes: Sequence[RunWrite]) -> dict[UUID, datetime]:
+    """The same, in a transaction of one statement."""
+    return _written(await database.write(FILE, "create_runs", **_creations(writes)))
+
+
 async def write_runs(connection: Connection, writes: Iterable[RunWrite], *, lease: timedelta) -> dict[UUID, datetime]:
-    """Write all changes of runs that are locked, or new; returns when, for those that are new or changed.
+    """Write all changes of runs that are locked; returns when, for those that changed.
 
     Raises:
         WriteConflict: a run was not as it had been read; nothing of the transaction may be kept.
@@ -145,22 +162,24 @@ async def write_runs(connection: Connection, writes: Iterable[RunWrite], *, leas
         rows = await connection.rows("write_runs", **arguments(writes, lease=lease))
     except asyncpg.SerializationError as error:
         raise WriteConflict from error
-    written = {row["run_id"]: row["now"] for row in rows}
-    if any(write.creation is None and write.run_id not in written for write in writes):
+    if len(rows) < len(writes):
         raise WriteConflict
-    return written
+    return _written(rows)
 
 
 async def write_known_runs(database: Database, writes: Sequence[RunWrite], *, lease: timedelta) -> dict[UUID, datetime]:
-    """Write changes of runs that were not looked at, and new runs, in a transaction of one statement.
+    """Write changes of runs that were not looked at, in a transaction of one statement.
 
     Returns:
-        When, for each that was as it was known, or that is new. The others are as if nobody had asked.
+        When, for each that was as it was known. The others are as if nobody had asked.
 
     Raises:
         Undone: somebody was in the way; nothing was written.
     """
-    rows = await database.write(FILE, "write_runs", **arguments(writes, lease=lease))
+    return _written(await database.write(FILE, "write_runs", **arguments(writes, lease=lease)))
+
+
+def _written(rows: Iterable[Any]) -> dict[UUID, datetime]:
     return {row["run_id"]: row["now"] for row in rows}
 
 

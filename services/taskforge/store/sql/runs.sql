@@ -39,10 +39,42 @@ JOIN steps AS s ON s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first:
 -- Makes a transaction that has written nothing wait at its commit until the standbys have all that was written before.
 SELECT pg_logical_emit_message(true, 'taskforge', '');
 
+-- name: create_runs
+-- New runs and their first steps, as one statement. Returns the runs that were written, and when. Left out, with all that
+-- belongs to them, are those whose id exists: a call that was sent again.
+WITH created AS (
+    INSERT INTO runs (run_id, workflow, revision_id, state, seq, cause_kind, cause_trigger, cause_id, inputs, trigger,
+                      labels, created_at, deadline_at)
+    SELECT i.run_id, i.workflow, i.revision_id, 'QUEUED', i.seq, i.cause_kind, i.cause_trigger, i.cause_id, i.inputs,
+           i.trigger, i.labels, statement_timestamp(), statement_timestamp() + i.timeout
+    FROM unnest(:new_runs::run_insert[]) AS i
+    ON CONFLICT (run_id) DO NOTHING
+    RETURNING run_id
+), left_out AS MATERIALIZED (
+    SELECT run_id FROM unnest(:new_runs::run_insert[]) EXCEPT SELECT run_id FROM created
+), first_steps AS (
+    INSERT INTO steps (run_id, step, state, cause, epoch, attempt, failures, crashes, lease_token, queued_at, branch)
+    SELECT i.run_id, i.step, i.state, i.cause, i.epoch, i.attempt, i.failures, i.crashes, i.token,
+           statement_timestamp(), i.branch
+    FROM unnest(:steps::step_write[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+), new_events AS (
+    INSERT INTO events (run_id, seq, step, from_state, to_state, cause, epoch, attempt, lease_token, message, at)
+    SELECT i.run_id, i.seq, i.step, i.from_state, i.state, i.cause, i.epoch, i.attempt, i.token, '',
+           statement_timestamp()
+    FROM unnest(:steps::step_write[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+    UNION ALL
+    SELECT i.run_id, i.seq, NULL, i.from_state, i.to_state, i.cause, 0, 0, 0, i.message, statement_timestamp()
+    FROM unnest(:events::run_event[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+)
+SELECT run_id, statement_timestamp() AS now FROM created;
+
 -- name: write_runs
 -- Everything that a batch changes, as one statement. Returns the runs that were written, and when. Left out, with all that
--- belongs to them, are new runs whose id exists (a call that was sent again) and runs that are not as they were read:
--- another state or sequence, or a step with another state or fencing token or, for a completion, without a good lease.
+-- belongs to them, are runs that are not as they were read: another state or sequence, or a step with another state or
+-- fencing token or, for a completion, without a good lease.
 -- Who passes holds the run's lock, under which alone its steps change, other than by having their leases renewed. Should
 -- PostgreSQL pass by a step that is being renewed, nothing is written at all: 18 does, if it has left out partitions both
 -- at the start and for each row.
@@ -56,14 +88,6 @@ WITH stale AS MATERIALIZED (
                          AND (NOT i.needs_lease OR s.lease_until > clock_timestamp()
                               AND NOT (s.started_at > clock_timestamp() + interval '1 minute'
                                        AND s.lease_until > s.started_at))) IS NOT TRUE
-), created AS (
-    INSERT INTO runs (run_id, workflow, revision_id, state, seq, cause_kind, cause_trigger, cause_id, inputs, trigger,
-                      labels, created_at, deadline_at)
-    SELECT i.run_id, i.workflow, i.revision_id, 'QUEUED', i.seq, i.cause_kind, i.cause_trigger, i.cause_id, i.inputs,
-           i.trigger, i.labels, statement_timestamp(), statement_timestamp() + i.timeout
-    FROM unnest(:new_runs::run_insert[]) AS i
-    ON CONFLICT (run_id) DO NOTHING
-    RETURNING run_id
 ), updated AS (
     UPDATE runs AS r
     SET state = i.state,
@@ -80,11 +104,8 @@ WITH stale AS MATERIALIZED (
       AND r.state = i.from_state AND r.seq = i.from_seq
       AND i.run_id <> ALL (ARRAY(SELECT run_id FROM stale))
     RETURNING r.run_id
-), written AS (
-    SELECT run_id FROM created UNION ALL SELECT run_id FROM updated
 ), left_out AS MATERIALIZED (
-    (SELECT run_id FROM unnest(:new_runs::run_insert[]) UNION ALL SELECT run_id FROM unnest(:runs::run_update[]))
-    EXCEPT SELECT run_id FROM written
+    SELECT run_id FROM unnest(:runs::run_update[]) EXCEPT SELECT run_id FROM updated
 ), new_steps AS (
     INSERT INTO steps (run_id, step, state, cause, epoch, attempt, failures, crashes, lease_token, executor_id,
                        lease_until, queued_at, due_at, first_started_at, started_at, ended_at, branch, output, error,
@@ -143,7 +164,7 @@ WITH stale AS MATERIALIZED (
     WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
 )
 SELECT run_id, statement_timestamp() AS now
-FROM written
+FROM updated
 WHERE (SELECT count(*) FROM changed_steps) = (
     SELECT count(*) FROM unnest(:steps::step_write[]) AS i
     WHERE i.existed AND i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
