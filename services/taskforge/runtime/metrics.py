@@ -28,6 +28,8 @@ RPC_ERRORS = Counter(
 )
 
 
+_DAY_SECONDS = 86_400.0
+
 _is_ready = threading.Event()
 _metrics = make_wsgi_app()
 
@@ -47,7 +49,8 @@ def serve_metrics(listen: str) -> None:
         return
     host, _, port = listen.rpartition(":")
     server = make_server(host, int(port), _answer, handler_class=_QuietHandler)
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    # Nothing ever shuts it down, so that it need not look twice a second whether somebody has.
+    threading.Thread(target=server.serve_forever, args=(_DAY_SECONDS,), name="metrics", daemon=True).start()
 
 
 class _QuietHandler(WSGIRequestHandler):
