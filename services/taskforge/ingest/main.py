@@ -25,8 +25,9 @@ from taskforge.v1.hook_service_pb2_grpc import add_HookServiceServicer_to_server
 
 _POOL_SIZE = 6
 _LOST_SECONDS = 2.0
-_NOTES_SECONDS = 0.25
+_NOTES_SECONDS = 0.25  # after a start: others that are started meanwhile are noted with it
 _KEYS_SECONDS = 60.0
+_SELDOM_SECONDS = 60.0  # for what is woken when there is something to do
 
 
 class Ingest:
@@ -43,12 +44,13 @@ class Ingest:
         self._run_starts = RunStarts(self._scheduler)
         deliveries = Deliveries(self._database)
         webhooks = Webhooks(deliveries, config.keyring)
-        self._starts = DeliveryStarts(deliveries, webhooks, self._run_starts)
+        self._starts = DeliveryStarts(deliveries, webhooks, self._run_starts, on_started=self._note_soon)
         self._receiver = Receiver(deliveries, webhooks, self._starts, quota=RejectionQuota())
         self._server = Server(config.process.listen, authenticate)
+        self._notes = Loop("started_deliveries", self._starts.note_started, interval=_SELDOM_SECONDS)
         self._loops = [
             Loop("lost_deliveries", self._start_lost, interval=_LOST_SECONDS),
-            Loop("started_deliveries", self._starts.note_started, interval=_NOTES_SECONDS),
+            self._notes,
             Loop("webhook_keys", self._starts.forget_keys, interval=_KEYS_SECONDS),
         ]
 
@@ -72,6 +74,9 @@ class Ingest:
             await self._starts.note_started()
         await self._scheduler.close()
         await self._database.close()
+
+    def _note_soon(self) -> None:
+        self._notes.wake_in(_NOTES_SECONDS)
 
     async def _start_lost(self) -> None:
         try:

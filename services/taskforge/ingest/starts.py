@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -35,10 +36,13 @@ class DeliveryStarts:
     what keeps it single, not a key of the scheduler's: those would outlive a trigger's `dedupe.ttl`.
     """
 
-    def __init__(self, deliveries: Deliveries, webhooks: Webhooks, starts: RunStarts) -> None:
+    def __init__(
+        self, deliveries: Deliveries, webhooks: Webhooks, starts: RunStarts, *, on_started: Callable[[], None]
+    ) -> None:
         self._deliveries = deliveries
         self._webhooks = webhooks
         self._starts = starts
+        self._on_started = on_started  #: there is something to note
         self._started: list[UUID] = []
         self._full_until = 0.0
 
@@ -134,6 +138,7 @@ class DeliveryStarts:
                 "SCHEDULER_UNAVAILABLE", f"the scheduler failed; the run may exist: {error.message}", retry_after=1
             ) from error
         self._started.append(delivery_id)
+        self._on_started()
 
 
 def start_message(run_id: UUID, delivery_id: UUID, revision_id: UUID, trigger: str, accepted: Accepted) -> pb.StartRun:

@@ -28,6 +28,7 @@ class Loop:
         self._interval = interval
         self._jitter = jitter
         self._wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -38,8 +39,20 @@ class Loop:
         """Tick again without waiting for the interval."""
         self._wake.set()
 
+    def wake_in(self, seconds: float) -> None:
+        """Tick again in so many seconds, unless that is to happen earlier anyway."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
+        if self._alarm is not None:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_at(at, self._ring)
+
     async def stop(self) -> None:
         """Stop between ticks; a tick that is under way is cancelled."""
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._task is None:
             return
         self._task.cancel()
@@ -49,15 +62,19 @@ class Loop:
     async def _run(self) -> None:
         failures = 0
         while True:
+            self._wake.clear()  # whoever calls from now on may come too late for this tick, and gets another one
             failures = 0 if await self._try_tick() else failures + 1
             delay = self._interval if not failures else min(self._interval * 2**failures, _MAX_BACKOFF_SECONDS)
             delay *= 1 + self._jitter * fraction()
-            self._wake.clear()
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.wake()
 
     async def _try_tick(self) -> bool:
         try:

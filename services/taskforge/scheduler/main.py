@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
@@ -144,7 +143,7 @@ class Scheduler:
         """Wake a loop when something is due before the next look, so that being on time needs no fast polling."""
         if seconds is not None and seconds < self._config.sweep_seconds:
             # The database's clock decides; a millisecond more makes sure that it agrees.
-            asyncio.get_running_loop().call_later(max(seconds, 0.0) + 0.001, loop.wake)
+            loop.wake_in(max(seconds, 0.0) + 0.001)
 
 
 def main() -> None:
