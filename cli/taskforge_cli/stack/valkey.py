@@ -22,6 +22,8 @@ def server_command(program: Path, socket_path: Path, folder: Path) -> tuple[str,
         "maxmemory-policy": "noeviction",
         "databases": "1",
         "io-threads": "1",
+        # How often it looks after itself. Nothing of ours expires; a read that waits a second may end a little later.
+        "hz": "5",
         "set-proc-title": "no",  # the title would overwrite the variables by which the stack knows its processes
         "daemonize": "no",
     }
