@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import structlog
 from taskforge.domain.outcome import ErrorKind, Failed, Outcome, Skipped, StepError
 from taskforge.executor.actions import Actions
 from taskforge.executor.actions.action import Attempt
+from taskforge.executor.deadlines import Deadlines
 from taskforge.executor.evaluation import Evaluator
 from taskforge.executor.faults import NotHere, StepFault
 from taskforge.executor.holdings import Holding
@@ -38,6 +38,7 @@ class StepRunner:
         self._evaluator = evaluator
         self._secrets = secrets
         self._actions = actions
+        self._deadlines = Deadlines()
 
     async def run(self, run: RunView, index: int, numbers: Numbers, holding: Holding) -> Ended:
         """Run a step, or find that its `if` is false."""
@@ -50,7 +51,7 @@ class StepRunner:
         except StepFault as fault:
             return self._ended(run, plan, Failed(error=fault.error), started)
         lines = LogLines(run.run_id, index, numbers, self._masker(run))
-        outcome = await _guarded(run, plan, self._act(run, plan, secrets, lines, holding))
+        outcome = await self._guarded(run, plan, self._act(run, plan, secrets, lines, holding))
         return self._ended(run, plan, outcome, started, lines.lines)
 
     async def check(self, run: RunView, index: int) -> Ended | None:
@@ -59,11 +60,30 @@ class StepRunner:
         if plan.condition is None or index in run.checked:
             return None
         started = time.perf_counter_ns()
-        outcome = await _guarded(run, plan, self._judge(run, plan.condition))
+        outcome = await self._guarded(run, plan, self._judge(run, plan.condition))
         if outcome is None:
             run.checked.add(index)
             return None
         return self._ended(run, plan, outcome, started)
+
+    async def _guarded(self, run: RunView, plan: StepPlan, work: Coroutine[Any, Any, Answer]) -> Answer | Failed:
+        """Watch the time where it can run out, and make outcomes of what goes wrong."""
+        timeout = plan.step.timeout
+        try:
+            if not run.definition.watched[plan.step.index]:
+                return await work
+            with self._deadlines.within(timeout):
+                return await work
+        except StepFault as fault:
+            return Failed(error=fault.error)
+        except TimeoutError:
+            return Failed(error=StepError(kind=ErrorKind.TIMEOUT, message=f"the attempt took longer than {timeout:g}s"))
+        except NotHere:
+            raise
+        except Exception as error:
+            log.exception("action_failed", kind=plan.step.kind.value, step=plan.step.id)
+            message = f"the executor failed: {type(error).__name__}"
+            return Failed(error=StepError(kind=ErrorKind.INTERNAL, message=message))
 
     async def _judge(self, run: RunView, condition: Expression) -> Outcome | None:
         return None if await self._evaluator.holds(condition, run.context()) else Skipped()
@@ -103,23 +123,3 @@ class StepRunner:
         sealed, output = seal_outcome(outcome, self._masker(run))
         count_step(plan.step.kind, sealed)
         return Ended(plan.step.index, sealed, output, (time.perf_counter_ns() - started) // 1000, lines)
-
-
-async def _guarded(run: RunView, plan: StepPlan, work: Coroutine[Any, Any, Answer]) -> Answer | Failed:
-    """Watch the time where it can run out, and make outcomes of what goes wrong."""
-    timeout = plan.step.timeout
-    try:
-        if not run.definition.watched[plan.step.index]:
-            return await work
-        async with asyncio.timeout(timeout):
-            return await work
-    except StepFault as fault:
-        return Failed(error=fault.error)
-    except TimeoutError:
-        return Failed(error=StepError(kind=ErrorKind.TIMEOUT, message=f"the attempt took longer than {timeout:g}s"))
-    except NotHere:
-        raise
-    except Exception as error:
-        log.exception("action_failed", kind=plan.step.kind.value, step=plan.step.id)
-        message = f"the executor failed: {type(error).__name__}"
-        return Failed(error=StepError(kind=ErrorKind.INTERNAL, message=message))
