@@ -251,7 +251,7 @@ class Turn:
 
     def _settle(self, index: int) -> None:
         """Bring the rest of the run up to date after a step changed."""
-        if self._view(index).is_final:
+        if self.steps[index].state in STEP_FINAL:
             if self._stopping():
                 self._stop_rest("run_failed" if self.state is RunState.RUNNING else "run_cancelled")
             else:
@@ -262,7 +262,7 @@ class Turn:
         """Queue or skip the candidates whose needs have ended, and whatever that makes ready."""
         work = list(candidates)
         for index in work:  # grows while it is walked: a skipped step releases its dependents
-            view = self._view(index)
+            view = self.steps.get(index, ABSENT)
             if view.state is not StepState.PENDING or not self._needs_ended(index):
                 continue
             reason = self._why_not_taken(self.workflow.steps[index])
@@ -355,7 +355,8 @@ class Turn:
         error: StepError | None = None,
         delay: float | None = None,
     ) -> None:
-        self.decisions.append(StepChanged(index, self._view(index), after, cause, output, error, delay))
+        before = self.steps.get(index, ABSENT)
+        self.decisions.append(StepChanged(index, before, after, cause, output, error, delay))
         self.steps[index] = after
 
     def _change_run(self, after: RunState, cause: str, error: StepError | None = None) -> None:

@@ -48,8 +48,8 @@ async def read_body(answer: Answer, encoding: str, limit: int) -> bytes:
     decoder = _decoder(encoding)
     pieces: list[bytes] = []
     size = 0
-    while chunk := await answer.content.readany():
-        piece = decoder.decode(chunk, limit - size + 1)
+    while not answer.content.at_eof():
+        piece = decoder.decode(await answer.content.readany(), limit - size + 1)
         size += len(piece)
         if size > limit:
             answer.close()  # the rest is not wanted, so the connection is of no use any more
