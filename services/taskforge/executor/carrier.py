@@ -29,6 +29,7 @@ from taskforge.internal.v1 import scheduler_service_pb2 as pb
 
 NOT_HERE_SECONDS = 5.0  #: before a step that cannot be run here is handed back, lest it returns at once, for ever
 
+_ANSWERS = {number: name for name, number in pb.StretchResult.Kind.items()}
 _TAKEN = (pb.StretchResult.KIND_ACCEPTED, pb.StretchResult.KIND_ALREADY_ACCEPTED)
 _MAYBE_REPEATED = (Effect.AT_LEAST_ONCE, Effect.AT_MOST_ONCE)
 
@@ -74,7 +75,9 @@ class Carrier:
         outcome: Outcome = Released(reason="not_understood")
         try:
             with holding.interruptible():
-                definition = await insist(lambda: self._definitions.get(grant.revision_id), holding)
+                definition = self._definitions.cached(grant.revision_id)
+                if definition is None:
+                    definition = await insist(lambda: self._definitions.get(grant.revision_id), holding)
                 if definition is not None:
                     return RunView(definition, grant)
                 await asyncio.sleep(NOT_HERE_SECONDS)
@@ -146,13 +149,13 @@ class Carrier:
 
     async def _report(self, run: RunView | None, stretch: Stretch, holding: Holding) -> pb.Grant | None:
         """Report a stretch; the next step's lease, if it was granted along with the answer."""
-        if lines := stretch.lines:
-            await self._logs.append(lines, holding)
+        if stretch.lines:
+            await self._logs.append(stretch.lines, holding)
         accepts = self.accepts_more and run is not None and not isinstance(stretch.first.outcome, Released)
         message = stretch.to_message(accept_next=accepts, known=run.known if run is not None else ())
         asked_at = monotonic()
         result = await self._complete(message, holding)
-        count_stretch(pb.StretchResult.Kind.Name(result.kind))
+        count_stretch(_ANSWERS[result.kind])
         if result.kind == pb.StretchResult.KIND_REJECTED:
             await self._report_instead(stretch, result.error, holding)
         if result.kind not in _TAKEN or not result.HasField("next"):

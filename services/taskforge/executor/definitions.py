@@ -63,11 +63,17 @@ class Definitions:
         self._cached: OrderedDict[bytes, Definition] = OrderedDict()
         self._reading: dict[bytes, asyncio.Task[Definition | None]] = {}
 
-    async def get(self, revision_id: bytes) -> Definition | None:
-        """The definition; None if there is none that this executor understands. May raise Unavailable."""
+    def cached(self, revision_id: bytes) -> Definition | None:
+        """The definition, if it has been read before."""
         found = self._cached.get(revision_id)
         if found is not None:
             self._cached.move_to_end(revision_id)
+        return found
+
+    async def get(self, revision_id: bytes) -> Definition | None:
+        """The definition; None if there is none that this executor understands. May raise Unavailable."""
+        found = self.cached(revision_id)
+        if found is not None:
             return found
         reading = self._reading.get(revision_id)
         if reading is None:

@@ -34,8 +34,8 @@ class EndedLeases:
 
     def has(self, lease: Lease) -> bool:
         """Whether work under this lease, or under a later one of its step, has ended here."""
-        token = max(self._settled.token(lease), self._given_up.token(lease))
-        return token >= lease.token
+        step = (lease.run_id, lease.step)
+        return max(self._settled.token(step), self._given_up.token(step)) >= lease.token
 
     @property
     def given_up(self) -> list[Lease]:
@@ -55,14 +55,14 @@ class _Memory:
     def add(self, lease: Lease, seconds: float) -> None:
         now = monotonic()
         self._forget(now)
-        if self.token(lease) <= lease.token:
-            key = (lease.run_id, lease.step)
-            self._all.pop(key, None)  # the oldest stay in front
-            self._all[key] = (lease.token, now + seconds)
+        step, token = (lease.run_id, lease.step), lease.token
+        if self.token(step) <= token:
+            self._all.pop(step, None)  # the oldest stay in front
+            self._all[step] = (token, now + seconds)
 
-    def token(self, lease: Lease) -> int:
-        """The token of this step's latest lease; lower than any if none is remembered."""
-        found = self._all.get((lease.run_id, lease.step))
+    def token(self, step: _Step) -> int:
+        """The token of a step's latest lease; lower than any if none is remembered."""
+        found = self._all.get(step)
         return found[0] if found is not None and found[1] > monotonic() else -1
 
     def leases(self) -> list[Lease]:

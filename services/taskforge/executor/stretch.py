@@ -20,6 +20,7 @@ class Stretch:
 
     def __init__(self, lease: pb.Lease, first: Ended) -> None:
         self.first = first
+        self.lines = list(first.lines)  #: the log lines of all its steps
         self._lease = lease
         self._carried: list[Ended] = []
         self._bytes = len(first.output)
@@ -35,14 +36,10 @@ class Stretch:
         """Whether it should be reported before it grows."""
         return len(self._carried) >= _MAX_STEPS or self._bytes > _MAX_BYTES or time.monotonic() > self._full_at
 
-    @property
-    def lines(self) -> list[pb.LogLine]:
-        """The log lines of all its steps."""
-        return [line for ended in (self.first, *self._carried) for line in ended.lines]
-
     def add(self, ended: Ended) -> None:
         """Add a step that was evaluated ahead."""
         self._carried.append(ended)
+        self.lines += ended.lines
         self._bytes += len(ended.output)
 
     def to_message(self, *, accept_next: bool, known: Iterable[int]) -> pb.Stretch:

@@ -136,8 +136,7 @@ class Worker:
         for grant in grants:
             holding = self._holdings.add(grant, asked_at=asked_at)
             if holding is not None:
-                name = f"carry-{grant.lease.run_id.hex()}"
-                holding.task = asyncio.create_task(self._carrier.carry(grant, holding), name=name)
+                holding.task = asyncio.create_task(self._carrier.carry(grant, holding), name="carry")
 
     def _polled(self, *, cut_off: bool, hinted: bool) -> None:
         """While hints come, what a poll leaves over has its own. To poll on would take it before they are read, and

@@ -15,7 +15,6 @@ import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
-from yarl import URL
 
 from taskforge.executor.web.connection import Connector
 from taskforge.executor.web.egress import EgressPolicy
@@ -71,7 +70,10 @@ class Client:
     async def send(self, request: Request) -> Answer:
         """Send a request, once, and wait for the head of its answer."""
         head = request.head()
-        connection = await self._connect(request.url)
+        try:
+            connection = await self._connector.connect(self._address(request.url.origin()), [], _TIMEOUT)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
         try:
             return Answer(connection, *await _exchange(connection, request, head))
         except BaseException:
@@ -81,12 +83,6 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self._connector.close()
-
-    async def _connect(self, url: URL) -> Connection:
-        try:
-            return await self._connector.connect(self._address(url.origin()), [], _TIMEOUT)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
 
 
 async def _exchange(connection: Connection, request: Request, head: bytes) -> tuple[RawResponseMessage, StreamReader]:
