@@ -77,17 +77,19 @@ SELECT run_id, statement_timestamp() AS now FROM created;
 -- fencing token or, for a completion, without a good lease.
 -- Who passes holds the run's lock, under which alone its steps change, other than by having their leases renewed. Should
 -- PostgreSQL pass by a step that is being renewed, nothing is written at all: 18 does, if it has left out partitions both
--- at the start and for each row.
+-- at the start and for each row. That plan is for looking only, as in `stale`. What is updated is found by the batch's
+-- ids and numbers, each alone, and then compared: no more rows than there are changes, for few steps in each run.
 WITH stale AS MATERIALIZED (
     SELECT i.run_id
     FROM unnest(:steps::step_write[]) AS i
-    LEFT JOIN steps AS s
-        ON s.run_id = i.run_id AND s.step = i.step
-        AND s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first::uuid AND :last::uuid
-    WHERE i.existed AND (s.state = i.from_state AND s.lease_token = i.from_token
-                         AND (NOT i.needs_lease OR s.lease_until > clock_timestamp()
-                              AND NOT (s.started_at > clock_timestamp() + interval '1 minute'
-                                       AND s.lease_until > s.started_at))) IS NOT TRUE
+    WHERE i.existed AND (
+        SELECT s.state = i.from_state AND s.lease_token = i.from_token
+               AND (NOT i.needs_lease OR s.lease_until > clock_timestamp()
+                    AND NOT (s.started_at > clock_timestamp() + interval '1 minute'
+                             AND s.lease_until > s.started_at))
+        FROM steps AS s
+        WHERE s.run_id = i.run_id AND s.step = i.step AND s.run_id BETWEEN :first::uuid AND :last::uuid
+    ) IS NOT TRUE
 ), updated AS (
     UPDATE runs AS r
     SET state = i.state,
@@ -105,7 +107,9 @@ WITH stale AS MATERIALIZED (
       AND i.run_id <> ALL (ARRAY(SELECT run_id FROM stale))
     RETURNING r.run_id
 ), left_out AS MATERIALIZED (
-    SELECT run_id FROM unnest(:runs::run_update[]) EXCEPT SELECT run_id FROM updated
+    SELECT run_id FROM unnest(:run_ids::uuid[]) AS i(run_id) EXCEPT SELECT run_id FROM updated
+), changes AS MATERIALIZED (
+    SELECT i.* FROM unnest(:steps::step_write[]) AS i WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
 ), new_steps AS (
     INSERT INTO steps (run_id, step, state, cause, epoch, attempt, failures, crashes, lease_token, executor_id,
                        lease_until, queued_at, due_at, first_started_at, started_at, ended_at, branch, output, error,
@@ -118,8 +122,8 @@ WITH stale AS MATERIALIZED (
            statement_timestamp() - i.elapsed,
            CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED') THEN statement_timestamp() END,
            i.branch, i.output, i.error, i.result_hash
-    FROM unnest(:steps::step_write[]) AS i
-    WHERE NOT i.existed AND i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+    FROM changes AS i
+    WHERE NOT i.existed
 ), changed_steps AS (
     UPDATE steps AS s
     SET state = i.state, cause = i.cause, epoch = i.epoch, attempt = i.attempt, failures = i.failures,
@@ -135,10 +139,10 @@ WITH stale AS MATERIALIZED (
         ended_at = CASE WHEN i.state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'CANCELLED')
                         THEN statement_timestamp() END,
         branch = i.branch, output = i.output, error = i.error, result_hash = i.result_hash
-    FROM unnest(:steps::step_write[]) AS i
-    WHERE i.existed AND i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
-      AND s.run_id = i.run_id AND s.step = i.step
+    FROM changes AS i
+    WHERE i.existed AND s.run_id = i.run_id AND s.step = i.step
       AND s.run_id = ANY(:run_ids::uuid[]) AND s.run_id BETWEEN :first::uuid AND :last::uuid
+      AND s.step = ANY(ARRAY(SELECT step FROM changes WHERE existed))
     RETURNING 1
 ), new_attempts AS (
     INSERT INTO attempts (run_id, step, epoch, attempt, outcome, lease_token, executor_id, error, started_at, ended_at)
@@ -151,8 +155,7 @@ WITH stale AS MATERIALIZED (
                         message, at)
     SELECT i.run_id, i.seq, i.step, i.from_state, i.state, i.cause, i.epoch, i.attempt, i.token, i.executor_id,
            coalesce(i.error ->> 'message', ''), statement_timestamp()
-    FROM unnest(:steps::step_write[]) AS i
-    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
+    FROM changes AS i
     UNION ALL
     SELECT i.run_id, i.seq, NULL, i.from_state, i.to_state, i.cause, 0, 0, 0, NULL, i.message, statement_timestamp()
     FROM unnest(:events::run_event[]) AS i
@@ -165,10 +168,7 @@ WITH stale AS MATERIALIZED (
 )
 SELECT run_id, statement_timestamp() AS now
 FROM updated
-WHERE (SELECT count(*) FROM changed_steps) = (
-    SELECT count(*) FROM unnest(:steps::step_write[]) AS i
-    WHERE i.existed AND i.run_id <> ALL (ARRAY(SELECT run_id FROM left_out))
-) OR refuse_write();
+WHERE (SELECT count(*) FROM changed_steps) = (SELECT count(*) FROM changes WHERE existed) OR refuse_write();
 
 -- name: insert_keys
 -- Sorted by the caller, so that two batches with the same keys do not deadlock.
