@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -36,18 +36,25 @@ from taskforge.store.runs import Patience
 
 Result = pb.StretchResult | TaskforgeError | None
 
-_KIND = pb.StretchResult.Kind
 _COMPLETIONS = Counter("taskforge_completions", "Stretches by what became of them.", ["result"])
+_COUNTERS = {
+    kind: _COMPLETIONS.labels(name.removeprefix("KIND_").lower()) for name, kind in pb.StretchResult.Kind.items()
+}
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Report:
     """One stretch from one executor."""
 
     executor_id: UUID
     stretch: pb.Stretch
+    run_id: UUID = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the run's id once."""
+        self.run_id = uuid_from(self.stretch.lease.run_id)
 
 
 @dataclass(slots=True)
@@ -58,7 +65,9 @@ class _Verdict:
 
 
 #: The verdict on what cannot be judged now.
-_HELD = _Verdict(_KIND.KIND_UNSPECIFIED, error=Unavailable("STORE_UNAVAILABLE", "the run is held", retry_after=1))
+_HELD = _Verdict(
+    pb.StretchResult.KIND_UNSPECIFIED, error=Unavailable("STORE_UNAVAILABLE", "the run is held", retry_after=1)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +90,12 @@ class Completer:
 
     async def complete_known(self, reports: Sequence[Report]) -> Completed:
         """Write what remembered runs accept, in one statement and without reading. None: `complete` must judge it."""
-        turns = self._memory.take({_run_of(report) for report in reports})
+        turns = self._memory.take({report.run_id for report in reports})
         verdicts = [_judge_known(report, turns) for report in reports]
         written = await write_known(self._database, turns.values(), lease=self._lease)
         results = [
             _result(verdict, grant_known(verdict.next, self._lease) if verdict.next else None)
-            if verdict is not None and _run_of(report) in written
+            if verdict is not None and report.run_id in written
             else None
             for report, verdict in zip(reports, verdicts, strict=True)
         ]
@@ -98,12 +107,12 @@ class Completer:
 
     async def _complete(self, reports: Sequence[Report], patience: Patience) -> Completed:
         async with self._database.transaction(store.FILE) as connection:
-            run_ids = {_run_of(report) for report in reports}
+            run_ids = {report.run_id for report in reports}
             turns = await load_turns(connection, self._definitions, run_ids, patience=patience)
             # Before anything is judged: that a run is held must not be taken for its not being there.
             held = set() if patience is Patience.SHORT else await _existing(connection, run_ids - turns.keys())
             verdicts = [
-                _HELD if _run_of(report) in held else _judge(report, turns.get(_run_of(report))) for report in reports
+                _HELD if report.run_id in held else _judge(report, turns.get(report.run_id)) for report in reports
             ]
             written = await save_turns(connection, turns.values(), lease=self._lease)
             plans = [verdict.next for verdict in verdicts if verdict.next is not None]
@@ -120,10 +129,6 @@ class Completer:
         return completed
 
 
-def _run_of(report: Report) -> UUID:
-    return uuid_from(report.stretch.lease.run_id)
-
-
 async def _existing(connection: Connection, run_ids: Collection[UUID]) -> set[UUID]:
     return {row["run_id"] for row in await connection.rows("find_runs", **store.of_runs(run_ids))} if run_ids else set()
 
@@ -131,34 +136,35 @@ async def _existing(connection: Connection, run_ids: Collection[UUID]) -> set[UU
 def _judge_known(report: Report, turns: dict[UUID, RunTurn]) -> _Verdict | None:
     """Accept what a remembered run accepts. Anything else is not for memory to say."""
     stretch = report.stretch
-    turn = turns.get(_run_of(report))
-    row = turn.step_row(stretch.lease.step) if turn is not None else None
+    lease = stretch.lease
+    turn = turns.get(report.run_id)
+    row = turn.step_row(lease.step) if turn is not None else None
     if turn is None or row is None or row.view.state is not StepState.RUNNING:
         return None
-    if row.view.token != stretch.lease.token or row.executor_id != report.executor_id:
+    if row.view.token != lease.token or row.executor_id != report.executor_id:
         return None
     if stretch.outcome.kind == pb.StepOutcome.KIND_FAILED:
         return None  # whether it is tried again depends on the database's clock
     verdict = _accept(report, turn, stretch_hash(stretch))
     if verdict.next is not None and needs_reading(verdict.next):
         del turns[turn.row.run_id]
-    return verdict if verdict.kind is _KIND.KIND_ACCEPTED else None
+    return verdict if verdict.kind == pb.StretchResult.KIND_ACCEPTED else None
 
 
 def _judge(report: Report, turn: RunTurn | None) -> _Verdict:
     stretch = report.stretch
     if turn is None or not 0 <= stretch.lease.step < len(turn.workflow.steps):
-        return _Verdict(_KIND.KIND_STALE_LEASE)
+        return _Verdict(pb.StretchResult.KIND_STALE_LEASE)
     row = turn.step_row(stretch.lease.step)
     if row is None or row.view.token != stretch.lease.token:
-        return _Verdict(_KIND.KIND_STALE_LEASE)
+        return _Verdict(pb.StretchResult.KIND_STALE_LEASE)
     digest = stretch_hash(stretch)
     if row.view.state is not StepState.RUNNING:
         if row.result_hash != digest:
-            return _Verdict(_KIND.KIND_STALE_LEASE)
-        return _Verdict(_KIND.KIND_ALREADY_ACCEPTED, _granted_before(report, turn))
+            return _Verdict(pb.StretchResult.KIND_STALE_LEASE)
+        return _Verdict(pb.StretchResult.KIND_ALREADY_ACCEPTED, _granted_before(report, turn))
     if not row.lease_alive or row.executor_id != report.executor_id:
-        return _Verdict(_KIND.KIND_STALE_LEASE)
+        return _Verdict(pb.StretchResult.KIND_STALE_LEASE)
     return _accept(report, turn, digest)
 
 
@@ -167,11 +173,11 @@ def _accept(report: Report, turn: RunTurn, digest: bytes) -> _Verdict:
     try:
         outcomes = [outcome_from(message) for message in (stretch.outcome, *stretch.carried)]
     except Unstorable as error:
-        return _Verdict(_KIND.KIND_REJECTED, error=error)
+        return _Verdict(pb.StretchResult.KIND_REJECTED, error=error)
     note = Note(executor_id=report.executor_id, result_hash=digest, needs_lease=True)
     refused = turn.take(Finished(step=stretch.lease.step, outcome=outcomes[0], jitter=fraction()), note)
     if refused is not None:
-        return _Verdict(_KIND.KIND_STALE_LEASE)
+        return _Verdict(pb.StretchResult.KIND_STALE_LEASE)
     for message, outcome in zip(stretch.carried, outcomes[1:], strict=True):
         note = Note(executor_id=report.executor_id, elapsed=timedelta(microseconds=message.elapsed_us))
         refused = _carry(turn, Carried(step=message.step, outcome=outcome), note)
@@ -180,7 +186,7 @@ def _accept(report: Report, turn: RunTurn, digest: bytes) -> _Verdict:
             # no outside effect: it runs again if it is still wanted.
             log.info("carried_step_dropped", run=str(turn.row.run_id), step=message.step, reason=refused.reason)
             break
-    return _Verdict(_KIND.KIND_ACCEPTED, _grant_next(report, turn))
+    return _Verdict(pb.StretchResult.KIND_ACCEPTED, _grant_next(report, turn))
 
 
 def _carry(turn: RunTurn, event: Carried, note: Note) -> Refused | None:
@@ -226,7 +232,7 @@ def _retry_delays(turns: Iterable[RunTurn]) -> list[float]:
 def _result(verdict: _Verdict, grant: pb.Grant | None) -> pb.StretchResult | TaskforgeError:
     if isinstance(verdict.error, Unavailable):
         return verdict.error
-    _COMPLETIONS.labels(_KIND.Name(verdict.kind).removeprefix("KIND_").lower()).inc()
+    _COUNTERS[verdict.kind].inc()
     error = None
     if verdict.error is not None:
         error = pb.ItemError(reason=verdict.error.reason, message=verdict.error.message)

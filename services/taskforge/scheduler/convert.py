@@ -10,8 +10,7 @@ from taskforge.domain.errors import InvalidArgument
 from taskforge.domain.json_values import MAX_BYTES, check_json
 from taskforge.domain.outcome import Cancelled, ErrorKind, Failed, Outcome, Released, Skipped, StepError, Succeeded
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
-
-_KIND = pb.StepOutcome.Kind
+from taskforge.store.ids import id_from_bytes
 
 
 class Unstorable(InvalidArgument):
@@ -25,7 +24,7 @@ def uuid_from(raw: bytes) -> UUID:
     """A UUID from its 16 bytes."""
     if len(raw) != 16:
         raise InvalidArgument("FIELD_INVALID", "an id must have 16 bytes")
-    return UUID(bytes=raw)
+    return id_from_bytes(raw)
 
 
 def outcome_from(message: pb.StepOutcome) -> Outcome:
@@ -35,16 +34,16 @@ def outcome_from(message: pb.StepOutcome) -> Outcome:
         Unstorable: the output or the error's details cannot be stored.
     """
     match message.kind:
-        case _KIND.KIND_SUCCEEDED:
+        case pb.StepOutcome.KIND_SUCCEEDED:
             branch = message.branch_plus_one - 1 if message.branch_plus_one else None
             return Succeeded(output=checked_json(message.output_json) or "null", branch=branch)
-        case _KIND.KIND_SKIPPED:
+        case pb.StepOutcome.KIND_SKIPPED:
             return Skipped()
-        case _KIND.KIND_FAILED:
+        case pb.StepOutcome.KIND_FAILED:
             return Failed(error=error_from(message.error))
-        case _KIND.KIND_CANCELLED:
+        case pb.StepOutcome.KIND_CANCELLED:
             return Cancelled()
-        case _KIND.KIND_RELEASED:
+        case pb.StepOutcome.KIND_RELEASED:
             return Released()
         case _:
             raise Unstorable("an outcome has no kind")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from taskforge.domain.run import Snapshot, StepView
@@ -21,8 +20,7 @@ Results = Mapping[tuple[UUID, int], Mapping[str, Any]]
 _WITH_RESULT = (StepState.SUCCEEDED, StepState.FAILED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrantPlan:
+class GrantPlan(NamedTuple):
     """A leased step whose grant is to be filled in.
 
     `known` holds the ended steps that the executor has already; None for a fresh claim, which gets everything.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
@@ -15,8 +14,7 @@ from taskforge.store.pool import Connection, Database
 Result = pb.RenewLeasesResponse.Result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldLease:
+class HeldLease(NamedTuple):
     """A lease as its executor knows it."""
 
     run_id: UUID

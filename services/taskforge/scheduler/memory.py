@@ -40,10 +40,12 @@ class Memory:
     def keep(self, turns: Iterable[RunTurn], written: Mapping[UUID, datetime]) -> None:
         """Remember turns of a transaction that has committed, and when it wrote each. What it did not is left out."""
         for turn in turns:
+            if turn.snapshot.state in RUN_FINAL:
+                continue
             at = written.get(turn.row.run_id)
             if at is not None:
                 turn.committed(at)
-            if not turn.write.changed and turn.snapshot.state not in RUN_FINAL:
+            if not turn.write.changed:
                 self._put(turn)
 
     def _put(self, turn: RunTurn) -> None:

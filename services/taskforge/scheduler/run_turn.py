@@ -6,9 +6,8 @@ Every change of a run, whatever asked for it, goes through here: lock the runs, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from taskforge.domain.advance import advance
@@ -45,8 +44,7 @@ StepRef = tuple[UUID, int]
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(NamedTuple):
     """What the core does not need to know about an event, but the row keeps."""
 
     executor_id: UUID | None = None
@@ -58,8 +56,7 @@ class Note:
 NO_NOTE = Note()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInputs:
+class RunInputs(NamedTuple):
     """What an executor that takes up a run is told of it, as JSON text."""
 
     inputs: str
@@ -101,7 +98,7 @@ class RunTurn:
         write, creation = self.write, self.write.creation
         for step in write.steps.values():
             self.rows[step.step] = _row_after(step, self.rows.get(step.step), at)
-        self.row = replace(self.row, state=write.state, seq=write.seq, error=write.error)
+        self.row = self.row._replace(state=write.state, seq=write.seq, error=write.error)
         if creation is not None:
             self.inputs = RunInputs(inputs=creation.inputs, trigger=creation.trigger, created_at=at)
         self.write = _nothing(self.row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -45,8 +45,7 @@ class StepWrite:
     needs_lease: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptWrite:
+class AttemptWrite(NamedTuple):
     """An attempt that ended."""
 
     step: int
@@ -72,8 +71,7 @@ class DeadLetterWrite:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Creation:
+class Creation(NamedTuple):
     """What only the insertion of a run writes. JSON fields are checked text."""
 
     revision_id: UUID

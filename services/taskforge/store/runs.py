@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -37,8 +36,7 @@ class RunsHeld(Exception):
     """Another transaction has held a run for longer than the caller would wait. Nothing of this one may be kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
+class RunRow(NamedTuple):
     """A run under its row lock."""
 
     run_id: UUID
@@ -50,8 +48,7 @@ class RunRow:
     is_overdue: bool = False  #: its timeout has passed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRow:
+class StepRow(NamedTuple):
     """A step as stored, with what the fence needs."""
 
     view: StepView
