@@ -20,7 +20,7 @@ from taskforge.runtime.run_starts import RunStarts
 from taskforge.runtime.server import Server
 from taskforge.store.deliveries import Deliveries
 from taskforge.store.guard import Guard
-from taskforge.store.pool import Database
+from taskforge.store.pool import BY_KEY, Database
 from taskforge.v1.hook_service_pb2_grpc import add_HookServiceServicer_to_server
 
 _POOL_SIZE = 6
@@ -36,7 +36,7 @@ class Ingest:
     def __init__(self, config: IngestConfig) -> None:
         assert config.keyring is not None  # noqa: S101 -- the configuration was checked
         self._config = config
-        self._database = Database(config.database_url, size=_POOL_SIZE, application="taskforge-ingest")
+        self._database = Database(config.database_url, size=_POOL_SIZE, application="taskforge-ingest", settings=BY_KEY)
         self._guard = Guard(self._database, allow_unsafe=config.allow_unsafe_database)
         self._scheduler = Peer(
             config.scheduler, config.process.internal_token, unavailable_reason="SCHEDULER_UNAVAILABLE"

@@ -16,6 +16,8 @@ FILE = "deliveries"
 
 _MAX_TRANSACTION_BYTES = 16 * 1024 * 1024
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` would make an encoder for each
+
 Path = tuple[str, str]  #: workflow and trigger id, as in the URL
 Key = tuple[UUID, str]  #: trigger and dedupe key
 
@@ -132,11 +134,14 @@ class Deliveries:
 
         After Unavailable nobody can say what was stored.
         """
-        results: list[First | None] = []
+        duplicates: dict[UUID, First] = {}
         for chunk in _chunks(deliveries):
-            async with self._database.transaction(FILE) as connection:
-                results += await _store(connection, chunk)
-        return results
+            stored = _ids(await self._database.write(FILE, "store_deliveries", **_values(_one_a_key(chunk))))
+            late = [delivery for delivery in chunk if delivery.delivery_id not in stored]
+            if late:
+                async with self._database.transaction(FILE) as connection:
+                    duplicates |= await _store_late(connection, late)
+        return [duplicates.get(delivery.delivery_id) for delivery in deliveries]
 
     async def accept(self, delivery_ids: Sequence[UUID]) -> None:
         """Note that the runs of these deliveries exist."""
@@ -167,39 +172,24 @@ class Deliveries:
             return await connection.run("delete_expired_keys", limit=limit)
 
 
-async def _store(connection: Connection, deliveries: Sequence[NewDelivery]) -> list[First | None]:
-    taken = await _take_keys(connection, deliveries)
-    await _insert(connection, [delivery for delivery in deliveries if _is_fresh(delivery, taken)])
-    late = [delivery for delivery in deliveries if not _is_fresh(delivery, taken)]
-    if not late:
-        return [None] * len(deliveries)
-    firsts = await _read_firsts(connection, {delivery.key for delivery in late if delivery.key})
-    duplicates = {delivery.delivery_id: first for delivery in late if (first := _first_of(delivery, firsts))}
-    await _insert(connection, [_as_duplicate(each, duplicates.get(each.delivery_id)) for each in late])
-    return [duplicates.get(delivery.delivery_id) for delivery in deliveries]
+async def _store_late(connection: Connection, late: Sequence[NewDelivery]) -> Mapping[UUID, First]:
+    """Store what found its key taken. Asking for the key again keeps its owner as it is until this is committed."""
+    stored = _ids(await connection.rows("store_deliveries", **_values(_one_a_key(late))))
+    left = [delivery for delivery in late if delivery.delivery_id not in stored]
+    firsts = await _read_firsts(connection, {delivery.key for delivery in left if delivery.key})
+    duplicates = {delivery.delivery_id: first for delivery in left if (first := _first_of(delivery, firsts))}
+    as_known = [_as_duplicate(delivery, duplicates.get(delivery.delivery_id)) for delivery in left]
+    await connection.rows("store_deliveries", **_values(as_known, with_keys=False))
+    return duplicates
 
 
-async def _take_keys(connection: Connection, deliveries: Sequence[NewDelivery]) -> Mapping[Key, UUID]:
-    """The keys that belong to deliveries of this batch now, each to the first that asked for it."""
-    wanted: dict[Key, NewDelivery] = {}
-    for delivery in deliveries:
-        if delivery.key:
-            wanted.setdefault(delivery.key, delivery)
-    if not wanted:
-        return {}
-    rows = await connection.rows(
-        "take_keys",
-        trigger_ids=[trigger_id for trigger_id, _ in wanted],
-        keys=[key for _, key in wanted],
-        delivery_ids=[delivery.delivery_id for delivery in wanted.values()],
-        ttls=[delivery.ttl for delivery in wanted.values()],
-    )
-    taken = [(row["trigger_id"], row["key"]) for row in rows]
-    return {key: wanted[key].delivery_id for key in taken}
+def _one_a_key(deliveries: Sequence[NewDelivery]) -> list[NewDelivery]:
+    """Those without a key, and of those that want the same one the first."""
+    return list({delivery.key or delivery.delivery_id: delivery for delivery in reversed(deliveries)}.values())
 
 
-def _is_fresh(delivery: NewDelivery, taken: Mapping[Key, UUID]) -> bool:
-    return delivery.key is None or taken.get(delivery.key) == delivery.delivery_id
+def _ids(rows: Sequence[Any]) -> set[UUID]:
+    return {row["delivery_id"] for row in rows}
 
 
 def _first_of(delivery: NewDelivery, firsts: Mapping[Key, First]) -> First | None:
@@ -224,24 +214,24 @@ def _as_duplicate(delivery: NewDelivery, first: First | None) -> NewDelivery:
     return replace(delivery, verdict=Verdict.DUPLICATE, run_id=first.run_id) if first else delivery
 
 
-async def _insert(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
-    if not deliveries:
-        return
+def _values(deliveries: Sequence[NewDelivery], *, with_keys: bool = True) -> dict[str, Any]:
     contents = [delivery.content for delivery in deliveries]
-    await connection.run(
-        "insert_deliveries",
-        delivery_ids=[delivery.delivery_id for delivery in deliveries],
-        trigger_ids=[delivery.trigger_id for delivery in deliveries],
-        revision_ids=[delivery.revision_id for delivery in deliveries],
-        verdicts=[delivery.verdict.value for delivery in deliveries],
-        run_ids=[delivery.run_id for delivery in deliveries],
-        dedupe_keys=[delivery.dedupe_key for delivery in deliveries],
-        bodies=[content.body for content in contents],
-        content_types=[content.content_type for content in contents],
-        headers=[json.dumps(dict(content.headers), ensure_ascii=False) for content in contents],
-        queries=[content.query for content in contents],
-        messages=[delivery.message for delivery in deliveries],
-    )
+    keys = [delivery.key for delivery in deliveries]
+    return {
+        "delivery_ids": [delivery.delivery_id for delivery in deliveries],
+        "trigger_ids": [delivery.trigger_id for delivery in deliveries],
+        "revision_ids": [delivery.revision_id for delivery in deliveries],
+        "verdicts": [delivery.verdict.value for delivery in deliveries],
+        "run_ids": [delivery.run_id for delivery in deliveries],
+        "dedupe_keys": [delivery.dedupe_key for delivery in deliveries],
+        "wanted_keys": [key[1] if key and with_keys else None for key in keys],
+        "ttls": [delivery.ttl for delivery in deliveries],
+        "bodies": [content.body for content in contents],
+        "content_types": [content.content_type for content in contents],
+        "headers": [_as_json(dict(content.headers)) for content in contents],
+        "queries": [content.query for content in contents],
+        "messages": [delivery.message for delivery in deliveries],
+    }
 
 
 def _chunks(deliveries: Sequence[NewDelivery]) -> Iterator[list[NewDelivery]]:

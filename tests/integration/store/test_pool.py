@@ -12,9 +12,12 @@ import pytest
 from taskforge.domain.errors import Unavailable
 from taskforge.runtime.ids import new_id
 from taskforge.store.pool import Database as Pool
+from taskforge.store.queries import load
 from tests.support.postgres import Database, PostgresCluster
 
 FILE = "deliveries"
+
+_STORED = load(FILE)["store_deliveries"].parameters
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ async def _accept(pool: Pool) -> int:
 async def test_a_block_that_raises_leaves_no_transaction_behind(pool: Pool) -> None:
     with pytest.raises(asyncpg.NotNullViolationError):
         async with pool.transaction(FILE) as connection:
-            await connection.rows("take_keys", trigger_ids=[None], keys=["k"], delivery_ids=[new_id()], ttls=[None])
+            await connection.rows("store_deliveries", **{name: [None] for name in _STORED})
     assert await _accept(pool) == 0
 
 

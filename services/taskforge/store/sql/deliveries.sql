@@ -10,35 +10,41 @@ LEFT JOIN secrets AS s ON s.name = t.definition ->> 'secret';
 -- name: read_revisions
 SELECT revision_id, workflow, source FROM revisions WHERE revision_id = ANY(:revision_ids::uuid[]);
 
--- name: take_keys
--- Returns the keys that are these deliveries' own: new ones, and those whose time was over. Two transactions that want
--- the same key wait for each other; the order keeps them from deadlocking.
-INSERT INTO webhook_keys AS k (trigger_id, key, delivery_id, expires_at)
-SELECT i.trigger_id, i.key, i.delivery_id, clock_timestamp() + i.ttl
-FROM unnest(:trigger_ids::uuid[], :keys::text[], :delivery_ids::uuid[], :ttls::interval[])
-    AS i(trigger_id, key, delivery_id, ttl)
-ORDER BY i.trigger_id, i.key
-ON CONFLICT (trigger_id, key) DO UPDATE SET delivery_id = EXCLUDED.delivery_id, expires_at = EXCLUDED.expires_at
-WHERE k.expires_at <= clock_timestamp()
-RETURNING k.trigger_id, k.key;
+-- name: store_deliveries
+-- Takes keys, new ones and those whose time was over, and stores the deliveries that got theirs or have none to take.
+-- Returns which were stored. One that is there already was stored by the same call, sent again. Two transactions that
+-- want the same key wait for each other; the order keeps them from deadlocking.
+WITH i AS (
+    SELECT *
+    FROM unnest(:delivery_ids::uuid[], :trigger_ids::uuid[], :revision_ids::uuid[], :verdicts::text[],
+                :run_ids::uuid[], :dedupe_keys::text[], :wanted_keys::text[], :ttls::interval[], :bodies::bytea[],
+                :content_types::text[], :headers::text[], :queries::text[], :messages::text[])
+        AS i(delivery_id, trigger_id, revision_id, verdict, run_id, dedupe_key, wanted_key, ttl, body, content_type,
+             headers, query, message)
+), taken AS (
+    INSERT INTO webhook_keys AS k (trigger_id, key, delivery_id, expires_at)
+    SELECT i.trigger_id, i.wanted_key, i.delivery_id, clock_timestamp() + i.ttl
+    FROM i
+    WHERE i.wanted_key IS NOT NULL
+    ORDER BY i.trigger_id, i.wanted_key
+    ON CONFLICT (trigger_id, key) DO UPDATE SET delivery_id = EXCLUDED.delivery_id, expires_at = EXCLUDED.expires_at
+    WHERE k.expires_at <= clock_timestamp()
+    RETURNING k.delivery_id
+)
+INSERT INTO webhook_deliveries (delivery_id, trigger_id, revision_id, verdict, run_id, dedupe_key, body, content_type,
+                                headers, query, message)
+SELECT i.delivery_id, i.trigger_id, i.revision_id, i.verdict, i.run_id, i.dedupe_key, i.body, i.content_type,
+       i.headers::jsonb, i.query, i.message
+FROM i
+WHERE i.wanted_key IS NULL OR i.delivery_id IN (SELECT taken.delivery_id FROM taken)
+ON CONFLICT (delivery_id) DO NOTHING
+RETURNING delivery_id;
 
 -- name: read_key_owners
 SELECT k.trigger_id, k.key, k.delivery_id, d.run_id, d.verdict
 FROM unnest(:trigger_ids::uuid[], :keys::text[]) AS i(trigger_id, key)
 JOIN webhook_keys AS k ON k.trigger_id = i.trigger_id AND k.key = i.key
 JOIN webhook_deliveries AS d ON d.delivery_id = k.delivery_id;
-
--- name: insert_deliveries
--- One that is there already was stored by the same call, sent again.
-INSERT INTO webhook_deliveries (delivery_id, trigger_id, revision_id, verdict, run_id, dedupe_key, body, content_type,
-                                headers, query, message)
-SELECT i.delivery_id, i.trigger_id, i.revision_id, i.verdict, i.run_id, i.dedupe_key, i.body, i.content_type,
-       i.headers::jsonb, i.query, i.message
-FROM unnest(:delivery_ids::uuid[], :trigger_ids::uuid[], :revision_ids::uuid[], :verdicts::text[], :run_ids::uuid[],
-            :dedupe_keys::text[], :bodies::bytea[], :content_types::text[], :headers::text[], :queries::text[],
-            :messages::text[])
-    AS i(delivery_id, trigger_id, revision_id, verdict, run_id, dedupe_key, body, content_type, headers, query, message)
-ON CONFLICT (delivery_id) DO NOTHING;
 
 -- name: accept_deliveries
 UPDATE webhook_deliveries SET verdict = 'ACCEPTED'
