@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from taskforge.security.masking import MASK
@@ -15,6 +16,7 @@ RawHeaders = tuple[tuple[str, str | bytes], ...]
 
 _ORIGINAL_PATH = "x-envoy-original-path"  # where the edge leaves the URL, with its query string and its key
 _MAX_QUERY_CHARS = 16_384
+_KNOWN_NAMES = 1_024
 # What the transport adds on its way here is not the sender's.
 _TRANSPORT = re.compile(r"x-envoy-.*|grpc-.*|:.*|te|content-type|content-length")
 _SECRET = re.compile(
@@ -34,7 +36,7 @@ class HookRequest:
 def read_request(metadata: Iterable[tuple[str, str | bytes]], body: bytes, content_type: str) -> HookRequest:
     """Read a request from a call's metadata and body. Takes anything."""
     pairs = tuple((str(name).lower(), value) for name, value in metadata)
-    raw = tuple((name, value) for name, value in pairs if not _TRANSPORT.fullmatch(name))
+    raw = tuple((name, value) for name, value in pairs if not _is_transport(name))
     headers = _shown(raw)
     if content_type:
         headers["content-type"] = clean_text(content_type)
@@ -51,7 +53,20 @@ def without_header(content: Content, name: str) -> Content:
 
 def clean_text(text: str) -> str:
     """Text that the database and JSON can hold: no NUL, no lone surrogate."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+# Senders use the same few names again and again.
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _is_transport(name: str) -> bool:
+    return _TRANSPORT.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _is_secret(name: str) -> bool:
+    return _SECRET.fullmatch(name) is not None
 
 
 def _shown(raw: RawHeaders) -> dict[str, str]:
@@ -59,7 +74,7 @@ def _shown(raw: RawHeaders) -> dict[str, str]:
     found: dict[str, str] = {}
     for raw_name, value in raw:
         name = clean_text(raw_name)
-        text = MASK if _SECRET.fullmatch(name) else _text(name, value)
+        text = MASK if _is_secret(name) else _text(name, value)
         found[name] = f"{found[name]}, {text}" if name in found and text != MASK else text
     return found
 
@@ -74,6 +89,8 @@ def _text(name: str, value: str | bytes) -> str:
 def _query(pairs: RawHeaders) -> str:
     for name, value in pairs:
         if name == _ORIGINAL_PATH and isinstance(value, str):
+            if "?" not in value:
+                return ""
             try:
                 return clean_text(urlsplit(value).query)[:_MAX_QUERY_CHARS]
             except ValueError:
