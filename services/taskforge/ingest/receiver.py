@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -19,6 +19,7 @@ from taskforge.ingest.rejections import RejectionQuota
 from taskforge.ingest.requests import HookRequest, without_header
 from taskforge.ingest.starts import DeliveryStarts, start_message
 from taskforge.ingest.webhooks import Endpoint, Webhooks
+from taskforge.internal.v1.scheduler_service_pb2 import StartRun
 from taskforge.runtime.batcher import Batcher
 from taskforge.runtime.ids import new_id
 from taskforge.security import signatures
@@ -28,6 +29,9 @@ from taskforge.store.deliveries import Deliveries, First, NewDelivery, Verdict
 MAX_BODY_BYTES = 1024 * 1024
 _MAX_HELD_BYTES = 128 * 1024 * 1024
 _KEPT_REJECTED_BYTES = 16 * 1024
+#: Deliveries that are stored together are also started together, if the scheduler answers within so many seconds. So
+#: both batches are as large as can be; and a scheduler that does not answer keeps nobody from being stored.
+_TOGETHER_SECONDS = 0.05
 
 _VERDICTS = Counter("taskforge_webhook_deliveries", "Webhook deliveries by what was decided.", ["verdict"])
 
@@ -52,18 +56,26 @@ class Receipt:
     run_id: UUID | None
 
 
+class _Taken(NamedTuple):
+    """A delivery on its way into the database, and what is to be started once it is there."""
+
+    delivery: NewDelivery
+    run: StartRun | None = None
+
+
 class Receiver:
-    """Takes requests. What it has begun, it ends, also when the caller goes away."""
+    """Takes requests. What it stores, it starts, also when the caller goes away."""
 
     def __init__(
         self, deliveries: Deliveries, webhooks: Webhooks, starts: DeliveryStarts, *, quota: RejectionQuota
     ) -> None:
+        self._deliveries = deliveries
         self._webhooks = webhooks
         self._starts = starts
         self._quota = quota
         self._held_bytes = 0
-        self._working: set[asyncio.Task[Receipt]] = set()
-        self._stored: Batcher[NewDelivery, First | None] = Batcher("store_deliveries", deliveries.store, concurrency=1)
+        self._starting: set[asyncio.Task[None]] = set()
+        self._batches: Batcher[_Taken, First | asyncio.Task[None] | None] = Batcher("store_deliveries", self._write)
 
     async def receive(self, url: HookUrl, request: HookRequest) -> Receipt:
         """Take one delivery.
@@ -82,13 +94,13 @@ class Receiver:
                 metadata={"maximum": str(MAX_BODY_BYTES)},
             )
         with self._holding(len(request.content.body)):
-            return await self._finish(self._take(url, request))
+            return await self._take(url, request)
 
     async def drain(self) -> None:
         """Wait for what was begun."""
-        while self._working:
-            await asyncio.gather(*self._working, return_exceptions=True)
-        await self._stored.drain()
+        await self._batches.drain()
+        while self._starting:
+            await asyncio.gather(*self._starting, return_exceptions=True)
 
     @contextmanager
     def _holding(self, size: int) -> Iterator[None]:
@@ -100,14 +112,6 @@ class Receiver:
             yield
         finally:
             self._held_bytes -= size
-
-    async def _finish(self, work: Coroutine[Any, Any, Receipt]) -> Receipt:
-        """Run to the end whatever becomes of the caller: half of a delivery would have to be swept up later."""
-        task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        task.add_done_callback(_retrieve)
-        return await asyncio.shield(task)
 
     async def _take(self, url: HookUrl, request: HookRequest) -> Receipt:
         endpoint = await self._webhooks.at((url.workflow, url.trigger), url.key)
@@ -140,10 +144,10 @@ class Receiver:
             case Accepted():
                 return await self._accept(endpoint, request, delivery, judgement)
             case Filtered():
-                await self._store(replace(delivery, verdict=Verdict.FILTERED))
+                await self._store(_Taken(replace(delivery, verdict=Verdict.FILTERED)))
                 return Receipt(verdict=Verdict.FILTERED, delivery_id=delivery.delivery_id, run_id=None)
             case Unprocessable(message=message):
-                await self._store(replace(delivery, verdict=Verdict.UNPROCESSABLE, message=message))
+                await self._store(_Taken(replace(delivery, verdict=Verdict.UNPROCESSABLE, message=message)))
                 raise InvalidArgument(
                     "DELIVERY_UNPROCESSABLE", message, metadata={"delivery": str(delivery.delivery_id)}
                 )
@@ -160,11 +164,12 @@ class Receiver:
             dedupe_key=accepted.key or _sender_key(endpoint, request),
             ttl=hook.ttl,
         )
-        first = await self._store(received)
-        if first is not None:
-            return await self._repeat(delivery.delivery_id, first)
         run = start_message(run_id, delivery.delivery_id, hook.revision_id, hook.plan.trigger.id, accepted)
-        await self._starts.start(delivery.delivery_id, run)
+        outcome = await self._store(_Taken(received, run))
+        if isinstance(outcome, First):
+            return await self._repeat(delivery.delivery_id, outcome)
+        if outcome is not None:
+            await asyncio.shield(outcome)  # whatever becomes of this caller
         return Receipt(verdict=Verdict.ACCEPTED, delivery_id=delivery.delivery_id, run_id=run_id)
 
     async def _repeat(self, delivery_id: UUID, first: First) -> Receipt:
@@ -173,10 +178,28 @@ class Receiver:
             await self._starts.finish(first.delivery_id)
         return Receipt(verdict=Verdict.DUPLICATE, delivery_id=delivery_id, run_id=first.run_id)
 
-    async def _store(self, delivery: NewDelivery) -> First | None:
-        first = await self._stored.submit(delivery)
-        _VERDICTS.labels((Verdict.DUPLICATE if first else delivery.verdict).value).inc()
-        return first
+    async def _store(self, taken: _Taken) -> First | asyncio.Task[None] | None:
+        outcome = await self._batches.submit(taken)
+        _VERDICTS.labels((Verdict.DUPLICATE if isinstance(outcome, First) else taken.delivery.verdict).value).inc()
+        return outcome
+
+    async def _write(self, batch: Sequence[_Taken]) -> list[First | asyncio.Task[None] | None]:
+        """Store deliveries and begin their runs: of a duplicate, what came first, of the others the start if any."""
+        firsts = await self._deliveries.store([taken.delivery for taken in batch])
+        outcomes = [first or self._begin(taken) for taken, first in zip(batch, firsts, strict=True)]
+        starts = [outcome for outcome in outcomes if isinstance(outcome, asyncio.Task)]
+        if starts:
+            await asyncio.wait(starts, timeout=_TOGETHER_SECONDS)
+        return outcomes
+
+    def _begin(self, taken: _Taken) -> asyncio.Task[None] | None:
+        if taken.run is None:
+            return None
+        task = asyncio.create_task(self._starts.start(taken.delivery.delivery_id, taken.run))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        task.add_done_callback(_retrieve)
+        return task
 
     async def _keep_rejected(self, delivery: NewDelivery, rejected: signatures.Rejected) -> None:
         """Keep some of them for whoever has to find out why; never so many that they fill the disk."""
@@ -189,7 +212,7 @@ class Receiver:
             message += f"; the first {_KEPT_REJECTED_BYTES} of {len(body)} bytes are kept"
         content = replace(delivery.content, body=body[:_KEPT_REJECTED_BYTES])
         try:
-            await self._stored.submit(replace(delivery, content=content, message=message))
+            await self._batches.submit(_Taken(replace(delivery, content=content, message=message)))
         except Unavailable as error:
             log.warning("rejected_delivery_not_kept", delivery=str(delivery.delivery_id), message=error.message)
 
@@ -202,7 +225,7 @@ def _sender_key(endpoint: Endpoint, request: HookRequest) -> str | None:
     return bounded_key(key) if key else None
 
 
-def _retrieve(task: asyncio.Task[Receipt]) -> None:
+def _retrieve(task: asyncio.Task[None]) -> None:
     """Nobody may be waiting any more; its error is not news then."""
     if not task.cancelled():
         task.exception()
