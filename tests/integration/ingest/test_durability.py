@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -47,6 +48,21 @@ async def test_without_a_scheduler_nothing_is_acknowledged_and_nothing_is_lost(
     again = await sender.post(headers={"x-github-delivery": "one"})
     assert again.verdict == "duplicate"
     assert set(await sender.runs()) == {run_of(again)}
+
+
+async def test_a_start_that_is_not_answered_keeps_nobody_from_being_stored(
+    sender: Sender, scheduler: Schedulers
+) -> None:
+    async def stored(count: int) -> None:
+        assert await sender.verdicts() == ["RECEIVED"] * count
+
+    await scheduler.stop()
+    first = asyncio.create_task(sender.refused(headers={"x-github-delivery": "one"}))
+    await eventually(partial(stored, 1), within=5)
+    second = asyncio.create_task(sender.refused(headers={"x-github-delivery": "two"}))
+    await eventually(partial(stored, 2), within=5)
+    assert not first.done()  # its start is still being tried
+    assert {refusal.reason for refusal in await asyncio.gather(first, second)} == {"SCHEDULER_UNAVAILABLE"}
 
 
 async def test_a_delivery_that_nobody_came_back_to_is_started_by_the_sweep(
