@@ -55,13 +55,16 @@ class Servers:
         return f"{self.scheme}://{self.login}{name}:{port}{self.rest}"
 
 
-def open_client(url: str, *, answer_seconds: float) -> Redis:
-    """A client of one server that gives up early and never retries by itself: whoever uses it knows better when to."""
+def open_client(url: str) -> Redis:
+    """A client of one server that never retries, nor ends to wait for an answer: whoever uses it knows better when to.
+
+    Were it told how long to wait, it would make a task of its own for each thing that it sends.
+    """
     return Redis.from_url(
         url,
         protocol=2,
         socket_connect_timeout=_CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
+        socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
     )
 
@@ -72,7 +75,7 @@ def is_bus_url(value: str) -> bool:
         return True
     try:
         for url in Servers.parse(value).urls:
-            pool = open_client(url, answer_seconds=1.0).connection_pool
+            pool = open_client(url).connection_pool
             pool.connection_class(**pool.connection_kwargs)  # an object that knows its options and connects to nothing
     except (ValueError, TypeError):
         return False

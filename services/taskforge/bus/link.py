@@ -2,17 +2,18 @@
 
 A stream lives on one server, so a cluster asks no more of its users than to follow `MOVED`. This does that, and
 leaves a server that does not answer, or not as a master, for the next one known. It holds no map of the cluster and
-never waits between attempts: an attempt costs at most a connect and an answer, and what comes after a failure is
-left to those who know what their hints are worth.
+never waits between attempts: an attempt costs at most the time for an answer, connecting and all, and what comes
+after a failure is left to those who know what their hints are worth.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -45,14 +46,15 @@ class Link:
         self._answer_seconds = answer_seconds
         self._learned: deque[str] = deque(maxlen=_LEARNED)
         self._url = self._servers.urls[0]
-        self._client = open_client(self._url, answer_seconds=answer_seconds)
+        self._client = open_client(self._url)
 
     async def run(self, *commands: Command) -> Any:
         """Send commands in one trip and return the last one's reply. Raises BUS_FAILURES, that reply among them."""
         for _ in range(_REDIRECTIONS):
             client = self._client
             try:
-                return await _run(client, commands)
+                async with asyncio.timeout(self._answer_seconds):
+                    return await _run(client, commands)
             except MovedError as error:
                 moved = error
                 await self._follow(client, error)
@@ -89,7 +91,7 @@ class Link:
     async def _turn_to(self, url: str, client: Redis) -> None:
         if client is self._client:  # else another task has done it
             self._url = url
-            self._client = open_client(url, answer_seconds=self._answer_seconds)
+            self._client = open_client(url)
         await _close(client)
 
     def _known(self) -> list[str]:
@@ -102,15 +104,33 @@ async def _close(client: Redis) -> None:
 
 
 async def _run(client: Redis, commands: tuple[Command, ...]) -> Any:
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
+    """Without the client's pipeline, which does much that nobody here asks for."""
+    pool: Any = client.connection_pool  # which is typed in part
+    connection = await pool.get_connection()
     try:
-        reply = (await pipeline.execute(raise_on_error=False))[-1]
+        reply = await _trip(client, connection, commands)
     except BUS_FAILURES:
         raise
     except Exception as error:  # what the client makes of bytes that are not the protocol
         raise InvalidResponse(f"not understood: {type(error).__name__}: {error}") from error
-    if isinstance(reply, Exception):
+    finally:
+        await pool.release(connection)
+    if isinstance(reply, ResponseError):
         raise reply
+    return reply
+
+
+async def _trip(client: Redis, connection: Connection, commands: tuple[Command, ...]) -> Any:
+    """The last command's reply, which may be an error. The connection is of no more use to anybody if this raises."""
+    reply: Any = None
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands))
+        for command in commands:
+            try:
+                reply = await client.parse_response(connection, str(command[0]))
+            except ResponseError as error:
+                reply = error
+    except BaseException:
+        await connection.disconnect(nowait=True)  # what may still come must not answer the next one
+        raise
     return reply
