@@ -244,6 +244,40 @@ async def test_the_same_key_starts_one_run_and_refuses_another_request(engine: E
     assert len(await engine.fetch("SELECT 1 FROM runs")) == 1
 
 
+async def test_a_key_that_is_taken_holds_up_nobody_else_in_its_batch(engine: Engine) -> None:
+    revision = await engine.revision(ONE)
+    first = engine.new_run(revision, key=("api:demo", "taken"))
+    await engine.starter.start([first])
+    late = engine.new_run(revision, key=("api:demo", "taken"))
+    plain, fresh = engine.new_run(revision), engine.new_run(revision, key=("api:demo", "fresh"))
+
+    results, hints = await engine.starter.start([late, plain, first, fresh])
+
+    assert results == [
+        StartedRun(run_id=first.run_id, created=False),
+        StartedRun(run_id=plain.run_id, created=True),
+        StartedRun(run_id=first.run_id, created=False),
+        StartedRun(run_id=fresh.run_id, created=True),
+    ]
+    assert set(hints) == {(plain.run_id, 0), (fresh.run_id, 0)}
+    owners = await engine.fetch("SELECT key, run_id FROM idempotency_keys")
+    assert {row["key"]: row["run_id"] for row in owners} == {"taken": first.run_id, "fresh": fresh.run_id}
+    assert len(await engine.fetch("SELECT 1 FROM runs")) == 3
+    assert len(await engine.fetch("SELECT 1 FROM steps")) == 3
+
+
+async def test_a_key_belongs_to_no_run_that_was_not_written(engine: Engine) -> None:
+    revision = await engine.revision(ONE)
+    key = ("api:demo", "k")
+    rivals = [engine.new_run(revision, key=key) for _ in range(8)]
+    answers = await asyncio.gather(*(engine.starter.start([rival]) for rival in rivals))
+    [run] = await engine.fetch("SELECT run_id FROM runs")
+    created = [result for results, _ in answers for result in results]
+    assert {result.run_id for result in created if isinstance(result, StartedRun)} == {run["run_id"]}
+    assert sum(result.created for result in created if isinstance(result, StartedRun)) == 1
+    assert len(created) == len(rivals)
+
+
 async def test_a_start_sent_again_creates_nothing(engine: Engine) -> None:
     run = engine.new_run(await engine.revision(ONE))
     [first], _ = await engine.starter.start([run])

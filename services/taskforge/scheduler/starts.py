@@ -1,4 +1,4 @@
-"""Creating runs: one transaction for all that wait, keys first, then runs with their first steps."""
+"""Creating runs: one statement for all that wait, keys first, then runs with their first steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taskforge.scheduler.memory import Memory
 from taskforge.scheduler.run_turn import RunTurn, StepRef, queued_refs
 from taskforge.store import runs as store
 from taskforge.store.pool import Connection, Database
-from taskforge.store.run_writes import Creation, create_runs, create_runs_at_once
+from taskforge.store.run_writes import Creation, KeyWrite, create_runs, create_runs_at_once
 from taskforge.store.runs import RunRow
 
 Key = tuple[str, str]
@@ -95,19 +95,27 @@ class Starter:
 
     async def _create(self, runs: Sequence[NewRun]) -> tuple[list[Result], Sequence[StepRef]]:
         await self._load_definitions(runs)
-        plain = all(run.key is None and self._unknown(run) is None for run in runs)
-        begun = await (self._create_at_once(runs) if plain else self._create_in_turn(runs))
+        known = all(self._unknown(run) is None for run in runs)
+        begun = await (self._create_at_once(runs) if known else self._create_in_turn(runs))
         hints = begun.queued
         self._memory.keep(begun.turns.values(), begun.written)
         return begun.results, hints
 
     async def _create_at_once(self, runs: Sequence[NewRun]) -> _Begun:
-        """Runs without keys, in a transaction of one statement."""
+        """In a transaction of one statement. Runs whose keys are taken are told by whom in another one."""
         turns = {run.run_id: self._new_turn(run) for run in runs}
-        written = await create_runs_at_once(self._database, [turn.write for turn in turns.values()])
-        if not written:
+        keys = [KeyWrite(*run.key, run.run_id, run.request_hash) for run in runs if run.key is not None]
+        written = await create_runs_at_once(self._database, [turn.write for turn in turns.values()], keys)
+        results: list[Result] = [StartedRun(run_id=run.run_id, created=run.run_id in written) for run in runs]
+        late = [index for index, run in enumerate(runs) if run.key is not None and run.run_id not in written]
+        if late:
+            earlier = await self._create_in_turn([runs[index] for index in late])
+            for index, result in zip(late, earlier.results, strict=True):
+                results[index] = result
+            turns, written = {**turns, **earlier.turns}, {**written, **earlier.written}
+        elif not written:
             await self._database.write(store.FILE, _BARRIER)
-        return _Begun([StartedRun(run_id=run.run_id, created=run.run_id in written) for run in runs], turns, written)
+        return _Begun(results, turns, written)
 
     async def _create_in_turn(self, runs: Sequence[NewRun]) -> _Begun:
         async with self._database.transaction(store.FILE) as connection:

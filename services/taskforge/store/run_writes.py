@@ -71,6 +71,15 @@ class DeadLetterWrite:
     reason: str
 
 
+class KeyWrite(NamedTuple):
+    """A key that a new run takes, unless it is taken. They sort by what is locked."""
+
+    scope: str
+    key: str
+    run_id: UUID
+    request_hash: bytes
+
+
 class Creation(NamedTuple):
     """What only the insertion of a run writes. JSON fields are checked text."""
 
@@ -125,14 +134,19 @@ def arguments(writes: Iterable[RunWrite], *, lease: timedelta) -> dict[str, Any]
     return {**of_runs([write.run_id for write in ordered]), "lease": lease, **rows}
 
 
-def _creations(writes: Iterable[RunWrite]) -> dict[str, list[Row]]:
+def _creations(writes: Iterable[RunWrite], keys: Iterable[KeyWrite] = ()) -> dict[str, list[Any]]:
     """The values of the statement `create_runs`."""
-    rows: dict[str, list[Row]] = {name: [] for name in ("new_runs", "steps", "events")}
+    rows: dict[str, list[Any]] = {name: [] for name in ("new_runs", "steps", "events")}
     for write in sorted(writes, key=_run_id):
         assert write.creation is not None  # noqa: S101 -- the caller says that they are new
         rows["new_runs"].append(_new_run_row(write, write.creation))
         _add_changes(write, rows["steps"], rows["events"])
-    return rows
+    return {**rows, **_columns(sorted(keys))}
+
+
+def _columns(keys: Sequence[KeyWrite]) -> dict[str, list[Any]]:
+    scopes, names, owners, hashes = zip(*keys, strict=True) if keys else ((), (), (), ())
+    return {"scopes": list(scopes), "keys": list(names), "owners": list(owners), "request_hashes": list(hashes)}
 
 
 async def create_runs(connection: Connection, writes: Sequence[RunWrite]) -> dict[UUID, datetime]:
@@ -142,9 +156,11 @@ async def create_runs(connection: Connection, writes: Sequence[RunWrite]) -> dic
     return _written(await connection.rows("create_runs", **_creations(writes)))
 
 
-async def create_runs_at_once(database: Database, writes: Sequence[RunWrite]) -> dict[UUID, datetime]:
-    """The same, in a transaction of one statement."""
-    return _written(await database.write(FILE, "create_runs", **_creations(writes)))
+async def create_runs_at_once(
+    database: Database, writes: Sequence[RunWrite], keys: Sequence[KeyWrite]
+) -> dict[UUID, datetime]:
+    """The same, in a transaction of one statement, for those that have no key or get theirs."""
+    return _written(await database.write(FILE, "create_runs", **_creations(writes, keys)))
 
 
 async def write_runs(connection: Connection, writes: Iterable[RunWrite], *, lease: timedelta) -> dict[UUID, datetime]:

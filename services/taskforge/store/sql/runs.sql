@@ -41,13 +41,24 @@ SELECT pg_logical_emit_message(true, 'taskforge', '');
 
 -- name: create_runs
 -- New runs and their first steps, as one statement. Returns the runs that were written, and when. Left out, with all that
--- belongs to them, are those whose id exists: a call that was sent again.
-WITH created AS (
+-- belongs to them, are those whose id exists: a call that was sent again, and those whose key somebody has taken.
+-- Keys are sorted by the caller, so that two batches with the same ones do not deadlock.
+WITH taken AS (
+    INSERT INTO idempotency_keys (scope, key, run_id, request_hash)
+    SELECT i.scope, i.key, i.run_id, i.request_hash
+    FROM unnest(:scopes::text[], :keys::text[], :owners::uuid[], :request_hashes::bytea[])
+        AS i(scope, key, run_id, request_hash)
+    ON CONFLICT (scope, key) DO NOTHING
+    RETURNING run_id
+), late AS MATERIALIZED (
+    SELECT run_id FROM unnest(:owners::uuid[]) AS i(run_id) EXCEPT SELECT run_id FROM taken
+), created AS (
     INSERT INTO runs (run_id, workflow, revision_id, state, seq, cause_kind, cause_trigger, cause_id, inputs, trigger,
                       labels, created_at, deadline_at)
     SELECT i.run_id, i.workflow, i.revision_id, 'QUEUED', i.seq, i.cause_kind, i.cause_trigger, i.cause_id, i.inputs,
            i.trigger, i.labels, statement_timestamp(), statement_timestamp() + i.timeout
     FROM unnest(:new_runs::run_insert[]) AS i
+    WHERE i.run_id <> ALL (ARRAY(SELECT run_id FROM late))
     ON CONFLICT (run_id) DO NOTHING
     RETURNING run_id
 ), left_out AS MATERIALIZED (
