@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
-from taskforge.domain import run as domain
+from taskforge.domain.run import Claimed
 from taskforge.domain.states import StepState
 from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
@@ -41,7 +41,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Granted:
     """What was granted at once, and what is left to be claimed by those who read."""
 
     grants: list[pb.Grant]
@@ -57,14 +57,14 @@ class Claimer:
         self._memory = memory
         self._lease = lease
 
-    async def claim_known(self, claims: Sequence[Claim]) -> list[Claimed]:
+    async def claim_known(self, claims: Sequence[Claim]) -> list[Granted]:
         """Lease what the claims name of remembered runs, in one statement and without reading."""
         turns = self._memory.take({run_id for claim in claims for run_id, _ in claim.hints})
         plans = [_take_known(claim, turns) for claim in claims]
         written = await write_known(self._database, turns.values(), lease=self._lease)
         plans = [[plan for plan in some if plan.turn.row.run_id in written] for some in plans]
         claimed = [
-            Claimed(grants=[grant_known(plan, self._lease) for plan in some], left=_left(claim, some))
+            Granted(grants=[grant_known(plan, self._lease) for plan in some], left=_left(claim, some))
             for claim, some in zip(claims, plans, strict=True)
         ]
         self._memory.keep([turns[run_id] for run_id in written], written)
@@ -139,10 +139,7 @@ def _take_known(claim: Claim, turns: dict[UUID, RunTurn]) -> list[GrantPlan]:
         if turn is None or turn.view(step).state is not StepState.QUEUED or len(plans) == claim.limit:
             continue
         plan = GrantPlan(turn=turn, step=step)
-        if (
-            not needs_reading(plan)
-            and turn.take(domain.Claimed(step=step), Note(executor_id=claim.executor_id)) is None
-        ):
+        if not needs_reading(plan) and turn.take(Claimed(step=step), Note(executor_id=claim.executor_id)) is None:
             plans.append(plan)
     return plans
 
@@ -178,7 +175,7 @@ def _take_one(claim: Claim, turns: dict[UUID, RunTurn], ref: StepRef, plans: lis
     if _is_own_lease(claim, turn, step):
         plans.append(GrantPlan(turn=turn, step=step))
     elif turn.view(step).state is StepState.QUEUED:
-        refused = turn.take(domain.Claimed(step=step), Note(executor_id=claim.executor_id))
+        refused = turn.take(Claimed(step=step), Note(executor_id=claim.executor_id))
         if refused is None:
             plans.append(GrantPlan(turn=turn, step=step))
 

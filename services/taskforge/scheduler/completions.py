@@ -147,7 +147,7 @@ def _judge_known(report: Report, turns: dict[UUID, RunTurn]) -> _Verdict | None:
         return None  # whether it is tried again depends on the database's clock
     verdict = _accept(report, turn, stretch_hash(stretch))
     if verdict.next is not None and needs_reading(verdict.next):
-        del turns[turn.row.run_id]
+        del turns[turn.row.run_id]  # what is left here gets written, and this grant cannot be made without reading
     return verdict if verdict.kind == pb.StretchResult.KIND_ACCEPTED else None
 
 

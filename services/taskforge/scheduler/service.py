@@ -14,7 +14,7 @@ from taskforge.failpoints import Point, reach
 from taskforge.internal.v1 import scheduler_service_pb2 as pb
 from taskforge.internal.v1.scheduler_service_pb2_grpc import SchedulerServiceServicer
 from taskforge.runtime.batcher import Batcher
-from taskforge.scheduler.claims import Claim, Claimed, Claimer
+from taskforge.scheduler.claims import Claim, Claimer, Granted
 from taskforge.scheduler.completions import Completed, Completer, Report, Result
 from taskforge.scheduler.convert import checked_json, uuid_from
 from taskforge.scheduler.leases import HeldLease, Renewer
@@ -49,7 +49,7 @@ class SchedulerService(SchedulerServiceServicer):
         self._parts = parts
         self._starts: Batcher[NewRun, StartedRun] = Batcher("start_runs", self._flush_starts, concurrency=2)
         # What memory does not settle goes on to those who read. It is another batch: nobody waits for it but itself.
-        self._known_claims: Batcher[Claim, Claimed] = Batcher(
+        self._known_claims: Batcher[Claim, Granted] = Batcher(
             "claim_known_steps", self._flush_known_claims, max_items=20
         )
         self._claims: Batcher[Claim, list[pb.Grant]] = Batcher("claim_steps", self._flush_claims, max_items=20)
@@ -170,7 +170,7 @@ class SchedulerService(SchedulerServiceServicer):
                 raise
             return claimed.grants  # these are leased, whatever becomes of the others
 
-    async def _flush_known_claims(self, claims: Sequence[Claim]) -> Sequence[Claimed]:
+    async def _flush_known_claims(self, claims: Sequence[Claim]) -> Sequence[Granted]:
         return await self._parts.claimer.claim_known(claims)
 
     async def _flush_claims(self, claims: Sequence[Claim]) -> Sequence[list[pb.Grant] | TaskforgeError]:
