@@ -310,6 +310,33 @@ async def test_a_service_that_is_down_is_told_without_its_address(folder: Path) 
         door.process.terminate()
 
 
+class Stopping(hook_service_pb2_grpc.HookServiceServicer):
+    """Ends two calls as gRPC ends those that no handler has seen, and then serves."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def ReceiveHook(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.calls += 1
+        if self.calls <= 2:
+            await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        return hook_service_pb2.ReceiveHookResponse(verdict=request.body.data.decode())
+
+
+async def test_a_request_that_a_stopping_service_has_not_begun_is_sent_again(folder: Path) -> None:
+    door = Edge(folder, free_port())
+    hooks, ingest = Stopping(), grpc.aio.server()
+    hook_service_pb2_grpc.add_HookServiceServicer_to_server(hooks, ingest)
+    ingest.add_insecure_port(door.ingest)
+    await ingest.start()
+    try:
+        answer = await door.call("POST", "/hooks/w/t/key", b"body")
+        assert (answer.status, answer.json["verdict"], hooks.calls) == (200, "body", 3)
+    finally:
+        door.process.terminate()
+        await ingest.stop(0)
+
+
 async def test_the_access_log_holds_no_query_and_no_webhook_key(door: Edge) -> None:
     await door.call("GET", "/v1/status?secret-query=1")
     for path in ("/hooks/w/t/secret-key?secret-query=1", "/hooks/w/t/x/secret-key"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -87,6 +88,8 @@ class Guard:
             try:
                 self._admit(method, context)
                 return await behaviour(_readable(request), context)
+            except asyncio.CancelledError as error:
+                await _abort_if_wanted(context, method, error)
             except Exception as error:
                 await _abort(context, method, error)
             finally:
@@ -100,6 +103,8 @@ class Guard:
                 self._admit(method, context)
                 async for response in behaviour(_readable(request), context):
                     yield response
+            except asyncio.CancelledError as error:
+                await _abort_if_wanted(context, method, error)
             except Exception as error:
                 await _abort(context, method, error)
 
@@ -136,6 +141,17 @@ def _readable(request: Any) -> Any:
     if isinstance(request, _Malformed):
         raise InvalidArgument("REQUEST_INVALID", f"the request cannot be read: {request.error}")
     return request
+
+
+async def _abort_if_wanted(context: Context, method: str, error: asyncio.CancelledError) -> None:
+    """Let go of a call that its caller has given up. Any other is a fault of ours, and must be told as one.
+
+    Untold, it would end as gRPC ends calls that no handler has seen, and the edge would send it again.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise error
+    await _abort(context, method, RuntimeError("the work was cancelled, and the call was not"))
 
 
 async def _abort(context: Context, method: str, error: Exception) -> None:
