@@ -39,7 +39,7 @@ async def look(client: Redis) -> Hints:
     members: Any = await client.xinfo_consumers(HINT_STREAM, EXECUTORS)
     return Hints(
         length=stream["length"],
-        unread=group["lag"] or 0,
+        unread=await _unread(client, group),
         read=group["entries-read"] or 0,
         pending=group["pending"],
         consumers=tuple(sorted(each["name"].decode() for each in members)),
@@ -63,6 +63,13 @@ async def until_read(client: Redis, *, within: float) -> float:
 
     await eventually(read, within=within)
     return time.monotonic() - began
+
+
+async def _unread(client: Redis, group: Any) -> int:
+    """The server loses count when the last entry that was read is deleted while an older one is not."""
+    if group["lag"] is not None:
+        return int(group["lag"])
+    return len(await client.xrange(HINT_STREAM, min=b"(" + group["last-delivered-id"]) or ())
 
 
 async def until_all_read(client: Redis, *, within: float) -> Hints:
