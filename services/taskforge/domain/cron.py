@@ -34,7 +34,7 @@ _NAMES = re.compile(r"JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|SUN|MON|TU
 _LAST_WEEKDAY = re.compile(r"(?<![0-9A-Z])([0-7]|[A-Z]{3})L(?![0-9A-Z])", re.IGNORECASE)
 _POINT = re.compile(r"(?<![\w-])(\w+)-\1(?!\w)(?:/\d+)?", re.ASCII)
 _LETTERS = re.compile(r"[A-Z]", re.IGNORECASE)
-_HORIZON_YEARS = 9  # 29 February is eight years away around 2100
+_HORIZON_YEARS = 41  # 29 February is a certain day of the week once in 28 years, and in 40 around 2100
 _MINUTE = timedelta(minutes=1)
 
 
@@ -53,7 +53,7 @@ class CronPattern:
     is_rare: bool  #: uses `L`, `W` or `#`
 
     def next_after(self, wall: datetime) -> datetime | None:
-        """The first matching minute after a wall-clock time (without a zone), or None within nine years."""
+        """The first matching minute after a wall-clock time (without a zone), or None within four decades."""
         if self.is_rare:
             return self._next_rare(wall)
         start = wall.replace(second=0, microsecond=0) + _MINUTE

@@ -35,7 +35,7 @@ class TickOutcome(StrEnum):
 
 
 def next_fire(trigger: CronTrigger, after: datetime) -> datetime | None:
-    """The first fire strictly after an instant, in UTC; None if there is none within nine years."""
+    """The first fire strictly after an instant, in UTC; None if there is none for four decades."""
     if trigger.cron is None:
         return _next_interval(trigger.every or 0.0, after)
     return _next_cron(trigger.cron, trigger.timezone, after.astimezone(UTC))

@@ -103,6 +103,11 @@ def test_a_day_that_does_not_exist_is_never_found() -> None:
     assert parse_cron("0 0 31 2,4,6,9,11 *").next_after(NEW_YEAR) is None
 
 
+def test_days_that_are_decades_away_are_found() -> None:
+    assert parse_cron("* * 13 3 */7").next_after(datetime(1995, 1, 1)) == datetime(2005, 3, 13)
+    assert parse_cron("0 0 29 2 */7").next_after(datetime(2088, 3, 1)) == datetime(2128, 2, 29)
+
+
 def _field(low: int, high: int) -> st.SearchStrategy[str]:
     number = st.integers(low, high)
     span = st.tuples(number, number).map(lambda pair: f"{min(pair)}-{max(pair)}")
