@@ -82,15 +82,19 @@ class DeliveryStarts:
 
     async def start_lost(self) -> None:
         """Start what has been RECEIVED for too long: an ingest died, or the scheduler did not answer it."""
+        handled = 0
         for delivery in await self._deliveries.find_unstarted(age=_LOST_AFTER, limit=_LOST_PER_PASS):
             try:
                 started = await self._restart(delivery)
             except ResourceExhausted:
-                return  # it stays RECEIVED: its sender may have been told nothing
+                break  # it stays RECEIVED: its sender may have been told nothing
             except _Surprised as error:
                 log.error("lost_delivery_not_started", delivery=str(delivery.delivery_id), message=error.message)
                 continue  # the next one may fare better
-            log.info("lost_delivery_handled", delivery=str(delivery.delivery_id), started=started)
+            handled += 1
+            log.debug("lost_delivery_handled", delivery=str(delivery.delivery_id), started=started)
+        if handled:
+            log.info("lost_deliveries_handled", count=handled)
 
     async def note_started(self) -> None:
         """Write down which deliveries have their runs. One statement for many: no sender waits for it."""
