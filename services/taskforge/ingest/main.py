@@ -14,7 +14,7 @@ from taskforge.ingest.starts import DeliveryStarts
 from taskforge.ingest.webhooks import Webhooks
 from taskforge.runtime.client import Peer
 from taskforge.runtime.config import load
-from taskforge.runtime.loop import Loop
+from taskforge.runtime.loop import SELDOM_SECONDS, Loop
 from taskforge.runtime.process import run_service
 from taskforge.runtime.run_starts import RunStarts
 from taskforge.runtime.server import Server
@@ -27,7 +27,6 @@ _POOL_SIZE = 6
 _LOST_SECONDS = 2.0
 _NOTES_SECONDS = 0.25  # after a start: others that are started meanwhile are noted with it
 _KEYS_SECONDS = 60.0
-_SELDOM_SECONDS = 60.0  # for what is woken when there is something to do
 
 
 class Ingest:
@@ -47,7 +46,7 @@ class Ingest:
         self._starts = DeliveryStarts(deliveries, webhooks, self._run_starts, on_started=self._note_soon)
         self._receiver = Receiver(deliveries, webhooks, self._starts, quota=RejectionQuota())
         self._server = Server(config.process.listen, authenticate)
-        self._notes = Loop("started_deliveries", self._starts.note_started, interval=_SELDOM_SECONDS)
+        self._notes = Loop("started_deliveries", self._starts.note_started, interval=SELDOM_SECONDS)
         self._loops = [
             Loop("lost_deliveries", self._start_lost, interval=_LOST_SECONDS),
             self._notes,

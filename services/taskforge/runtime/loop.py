@@ -11,6 +11,9 @@ from taskforge.domain.errors import Unavailable
 from taskforge.runtime.metrics import LOOP_FAILURES
 from taskforge.runtime.randomness import fraction
 
+#: The interval of a loop that is woken when there is something to do.
+SELDOM_SECONDS = 60.0
+
 #: Short: whoever waits for the database or the bus is waited for, too, and one attempt costs little.
 _MAX_BACKOFF_SECONDS = 2.0
 

@@ -10,7 +10,7 @@ from taskforge.domain.errors import Unavailable
 from taskforge.internal.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
 from taskforge.runtime.config import load
 from taskforge.runtime.internal_auth import internal_authenticator
-from taskforge.runtime.loop import Loop
+from taskforge.runtime.loop import SELDOM_SECONDS, Loop
 from taskforge.runtime.process import run_service
 from taskforge.runtime.server import Server
 from taskforge.scheduler.admission import Admission
@@ -32,7 +32,6 @@ from taskforge.store.runs import SESSION
 
 _POOL_SIZE = 8
 _TEND_SECONDS = 5.0  # old hints, and whether Redis is as it must be
-_SELDOM_SECONDS = 60.0  # for what is woken when there is something to do
 _MAINTENANCE_SECONDS = 600.0
 
 
@@ -67,11 +66,11 @@ class Scheduler:
             )
         )
         self._server = Server(config.process.listen, internal_authenticator(config.process.internal_token))
-        self._leases = Loop("leases", self._sweeper.expire_leases, interval=_SELDOM_SECONDS)
-        self._deadlines = Loop("deadlines", self._sweeper.stop_overdue_runs, interval=_SELDOM_SECONDS)
+        self._leases = Loop("leases", self._sweeper.expire_leases, interval=SELDOM_SECONDS)
+        self._deadlines = Loop("deadlines", self._sweeper.stop_overdue_runs, interval=SELDOM_SECONDS)
         self._rehints = Loop("hints", self._sweeper.rehint, interval=_TEND_SECONDS)
-        self._retries = Loop("retries", self._queue_retries, interval=_SELDOM_SECONDS)
-        self._schedules = Loop("schedules", self._fire_schedules, interval=_SELDOM_SECONDS)
+        self._retries = Loop("retries", self._queue_retries, interval=SELDOM_SECONDS)
+        self._schedules = Loop("schedules", self._fire_schedules, interval=SELDOM_SECONDS)
         self._loops = [
             Loop("look", self._tracked(self._look), interval=config.sweep_seconds),
             Loop("maintenance", self._maintenance.tick, interval=_MAINTENANCE_SECONDS),
