@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from dbos import DBOS  # type: ignore[import-not-found]
 
-from tests.bench.http1 import message_end
+from tests.bench.http1 import Messages
 
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 _STARTS = 32  #: at a time: as many as there are connections
@@ -63,30 +63,23 @@ def _ten() -> None:
 _WORKFLOWS = {name: DBOS.workflow(name=name)(run) for name, run in (("hop", _hop), ("chain", _chain), ("ten", _ten))}
 
 
-class Starts(asyncio.Protocol):
+class Starts(Messages):
     """A connection over which runs are started: a run's name is the request's path."""
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
+        super().__init__(self._start)
         self._threads = threads
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio."""
-        self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
 
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio. `start_workflow` returns when the run's row is committed, and blocks until then."""
-        self._received += data
-        if message_end(self._received):
-            name = self._received.split(b" ", 2)[1].decode().removeprefix("/")
-            self._received = b""
-            started = self._threads.submit(DBOS.start_workflow, _WORKFLOWS[name])
-            started.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._answer, done))
+    def _start(self, request: bytes) -> None:
+        """`start_workflow` returns when the run's row is committed, and blocks until then."""
+        name = request.split(b" ", 2)[1].decode().removeprefix("/")
+        started = self._threads.submit(DBOS.start_workflow, _WORKFLOWS[name])
+        started.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._answer, done))
 
     def _answer(self, started: Future[Any]) -> None:
         started.result()
-        self._transport.write(_ACCEPTED)
+        self.write(_ACCEPTED)
 
 
 async def _serve() -> None:
